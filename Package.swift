@@ -1,0 +1,120 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// One set of strict settings for every Swift target.
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .treatAllWarnings(as: .error),
+]
+/// For the modules that wrap a C library: every unsafe use must be marked and argued.
+let strictMemory: [SwiftSetting] = strict + [.strictMemorySafety()]
+
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let yams = Target.Dependency.product(name: "Yams", package: "Yams")
+let nio: [Target.Dependency] = [
+    .product(name: "NIOCore", package: "swift-nio"),
+    .product(name: "NIOPosix", package: "swift-nio"),
+    .product(name: "NIOHTTP1", package: "swift-nio"),
+]
+
+func library(_ name: String, _ dependencies: [Target.Dependency], _ settings: [SwiftSetting] = strict) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .executableTarget(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+func test(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+let package = Package(
+    name: "Penstock",
+    products: [
+        .executable(name: "penstock", targets: ["penstock"]),
+        .executable(name: "ingest-consumer", targets: ["ingest-consumer"]),
+        .executable(name: "transform-consumer", targets: ["transform-consumer"]),
+        .executable(name: "inference-consumer", targets: ["inference-consumer"]),
+        .executable(name: "prediction-sink", targets: ["prediction-sink"]),
+        .executable(name: "embedded-broker", targets: ["embedded-broker"]),
+        .executable(name: "penstock-oracle", targets: ["penstock-oracle"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    ],
+    targets: [
+        // C libraries, each imported by exactly one Swift module.
+        .systemLibrary(name: "CRdKafka", pkgConfig: "rdkafka", providers: [.apt(["librdkafka-dev"])]),
+        .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+        .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+        .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .target(name: "CSimdJSON", linkerSettings: [.linkedLibrary("simdjson")]),
+
+        // Wrappers.
+        library("Kafka", ["CRdKafka"], strictMemory),
+        library("Postgres", ["CLibPQ"], strictMemory),
+        library("Digests", ["COpenSSL"], strictMemory),
+        library("Tensor", ["COpenBLAS"], strictMemory),
+        library("JSONColumns", ["CSimdJSON"], strictMemory),
+
+        // Records, contracts, models.
+        library("EventContracts", ["Digests"]),
+        library("PipelineContract", ["EventContracts", "Digests", yams]),
+        library("Transforms", ["EventContracts", "PipelineContract", "Digests"]),
+        library("Inference", ["Tensor", "EventContracts", "Digests"]),
+        library("Training", ["Tensor", "Inference", "Transforms", "PipelineContract"]),
+
+        // Runtime and stages.
+        library("Observability", [logging] + nio),
+        library("StageRuntime", ["Kafka", "EventContracts", "Observability", logging]),
+        library("IngestStage", ["StageRuntime", "EventContracts", "PipelineContract", "JSONColumns", "Digests"]),
+        library("TransformStage", ["StageRuntime", "EventContracts", "PipelineContract", "Transforms"]),
+        library("InferenceStage", ["StageRuntime", "EventContracts", "PipelineContract", "Inference", "Observability"]),
+        library(
+            "SinkStage",
+            ["StageRuntime", "EventContracts", "PipelineContract", "Postgres", "JSONColumns", "Kafka", "Observability", logging]),
+        library(
+            "StageCommand",
+            ["StageRuntime", "Kafka", "EventContracts", "PipelineContract", "Observability", logging, argumentParser]),
+        program("ingest-consumer", ["StageCommand", "IngestStage", argumentParser]),
+        program("transform-consumer", ["StageCommand", "TransformStage", argumentParser]),
+        program("inference-consumer", ["StageCommand", "InferenceStage", argumentParser]),
+        program("prediction-sink", ["StageCommand", "SinkStage", argumentParser]),
+        program("embedded-broker", ["Kafka", argumentParser]),
+
+        // The command line, the local deployment and the verifier.
+        library("LocalDeployment", ["Kafka", "Postgres", "PipelineContract", "EventContracts"]),
+        library(
+            "PenstockCommand",
+            [
+                "LocalDeployment", "Kafka", "Postgres", "PipelineContract", "EventContracts", "Transforms", "Training",
+                "Inference", argumentParser,
+            ]),
+        program("penstock", ["PenstockCommand", argumentParser]),
+        library("Oracle", ["Kafka", "Postgres", "Digests"]),
+        program("penstock-oracle", ["Oracle", argumentParser]),
+
+        // Tests.
+        .target(name: "TestSupport", dependencies: ["Kafka", "Postgres"], path: "Tests/TestSupport", swiftSettings: strict),
+        test("KafkaTests", ["Kafka", "TestSupport"]),
+        test("PostgresTests", ["Postgres", "SinkStage", "TestSupport"]),
+        test("JSONColumnsTests", ["JSONColumns"]),
+        test("EventContractsTests", ["EventContracts", "Digests"]),
+        test("PipelineContractTests", ["PipelineContract"]),
+        test("InferenceTests", ["Inference", "InferenceStage", "Tensor"]),
+        test("TransformsTests", ["Transforms", "TransformStage", "Training", "Inference"]),
+        test("IngestStageTests", ["IngestStage", "JSONColumns"]),
+        test("StageRuntimeTests", ["StageRuntime", "Kafka", "Observability", "TestSupport"]),
+        test("OracleTests", ["Oracle"]),
+        test("ArchitectureTests", []),
+        test("IntegrationTests", ["TestSupport", "Kafka", "Postgres", "Oracle", "LocalDeployment"]),
+    ]
+)

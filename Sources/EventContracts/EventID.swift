@@ -1,0 +1,58 @@
+// EventID: the 128-bit identity of an event, sortable by time (UUID version 8, RFC 9562 section 5.8).
+
+public import Digests
+
+/// 48 bits of milliseconds since the Unix epoch, then 74 bits of a SHA-256, with version 8 and the RFC variant set.
+/// The same (time, source, id) gives the same event id wherever and whenever it arrives. Layout: docs/formats.md.
+public struct EventID: Hashable, Sendable, Comparable, CustomStringConvertible {
+    /// Bytes 0...7 as a big-endian number.
+    public var high: UInt64
+    /// Bytes 8...15 as a big-endian number.
+    public var low: UInt64
+
+    public init(high: UInt64, low: UInt64) {
+        self.high = high
+        self.low = low
+    }
+
+    /// - Parameters:
+    ///   - milliseconds: since the Unix epoch; values outside 0 ..< 2^48 are clamped.
+    ///   - digest: at least 10 bytes of hash are used, taken from the first two words of the SHA-256 (big-endian).
+    public init(milliseconds: Int64, digest: SHA256Digest) {
+        let time = UInt64(min(max(milliseconds, 0), (1 << 48) - 1))
+        high = time << 16 | 0x8000 | (digest.words.0 >> 52)
+        low = 0x8000_0000_0000_0000 | (digest.words.1 >> 2)
+    }
+
+    /// The time part, milliseconds since the Unix epoch.
+    public var milliseconds: Int64 { Int64(high >> 16) }
+
+    /// The smallest id of that millisecond: bounds of a time-range partition.
+    public static func lowerBound(milliseconds: Int64) -> EventID {
+        EventID(high: UInt64(min(max(milliseconds, 0), (1 << 48) - 1)) << 16, low: 0)
+    }
+
+    public static func < (lhs: EventID, rhs: EventID) -> Bool {
+        lhs.high == rhs.high ? lhs.low < rhs.low : lhs.high < rhs.high
+    }
+
+    /// Lower-case 8-4-4-4-12 form.
+    public var description: String {
+        var bytes: [UInt8] = []
+        appendText(to: &bytes)
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    /// Appends the 36 ASCII characters of the canonical form.
+    public func appendText(to bytes: inout [UInt8]) {
+        for index in 0..<16 {
+            if index == 4 || index == 6 || index == 8 || index == 10 { bytes.append(0x2d) }
+            let word = index < 8 ? high : low
+            let byte = UInt8(truncatingIfNeeded: word >> UInt64(56 - 8 * (index % 8)))
+            bytes.append(Self.hexDigit(byte >> 4))
+            bytes.append(Self.hexDigit(byte & 15))
+        }
+    }
+
+    private static func hexDigit(_ value: UInt8) -> UInt8 { value < 10 ? 0x30 + value : 0x57 + value }
+}

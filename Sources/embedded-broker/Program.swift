@@ -1,0 +1,8 @@
+// embedded-broker
+
+import ArgumentParser
+
+@main
+struct Program: ParsableCommand {
+    mutating func run() throws {}
+}

@@ -1,0 +1,8 @@
+// inference-consumer
+
+import ArgumentParser
+
+@main
+struct Program: ParsableCommand {
+    mutating func run() throws {}
+}

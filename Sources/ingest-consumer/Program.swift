@@ -1,0 +1,8 @@
+// ingest-consumer
+
+import ArgumentParser
+
+@main
+struct Program: ParsableCommand {
+    mutating func run() throws {}
+}

@@ -1,0 +1,8 @@
+// penstock-oracle
+
+import ArgumentParser
+
+@main
+struct Program: ParsableCommand {
+    mutating func run() throws {}
+}

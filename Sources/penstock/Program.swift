@@ -1,0 +1,8 @@
+// penstock
+
+import ArgumentParser
+
+@main
+struct Program: ParsableCommand {
+    mutating func run() throws {}
+}

@@ -1,0 +1,8 @@
+// prediction-sink
+
+import ArgumentParser
+
+@main
+struct Program: ParsableCommand {
+    mutating func run() throws {}
+}

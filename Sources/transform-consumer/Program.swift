@@ -1,0 +1,8 @@
+// transform-consumer
+
+import ArgumentParser
+
+@main
+struct Program: ParsableCommand {
+    mutating func run() throws {}
+}
