@@ -77,10 +77,14 @@ let package = Package(
         library("StageRuntime", ["Kafka", "EventContracts", "Observability", logging]),
         library("IngestStage", ["StageRuntime", "EventContracts", "PipelineContract", "JSONColumns", "Digests"]),
         library("TransformStage", ["StageRuntime", "EventContracts", "PipelineContract", "Transforms"]),
-        library("InferenceStage", ["StageRuntime", "EventContracts", "PipelineContract", "Inference", "Observability"]),
+        library(
+            "InferenceStage", ["StageRuntime", "EventContracts", "PipelineContract", "Inference", "Observability"]),
         library(
             "SinkStage",
-            ["StageRuntime", "EventContracts", "PipelineContract", "Postgres", "JSONColumns", "Kafka", "Observability", logging]),
+            [
+                "StageRuntime", "EventContracts", "PipelineContract", "Postgres", "JSONColumns", "Kafka",
+                "Observability", logging,
+            ]),
         library(
             "StageCommand",
             ["StageRuntime", "Kafka", "EventContracts", "PipelineContract", "Observability", logging, argumentParser]),
@@ -103,7 +107,8 @@ let package = Package(
         program("penstock-oracle", ["Oracle", argumentParser]),
 
         // Tests.
-        .target(name: "TestSupport", dependencies: ["Kafka", "Postgres"], path: "Tests/TestSupport", swiftSettings: strict),
+        .target(
+            name: "TestSupport", dependencies: ["Kafka", "Postgres"], path: "Tests/TestSupport", swiftSettings: strict),
         test("KafkaTests", ["Kafka", "TestSupport"]),
         test("PostgresTests", ["Postgres", "SinkStage", "TestSupport"]),
         test("JSONColumnsTests", ["JSONColumns"]),

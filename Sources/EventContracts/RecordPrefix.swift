@@ -115,7 +115,8 @@ public struct RecordPrefix: Sendable, Equatable {
         guard version == Self.formatVersion else {
             throw RecordFormatError(
                 .unsupportedFormatVersion,
-                "the record has format version \(version), this reader knows \(Self.formatVersion): upgrade the consumer")
+                "the record has format version \(version), this reader knows \(Self.formatVersion): upgrade the consumer"
+            )
         }
         guard let kind = Kind(rawValue: bytes.little(UInt8.self, at: 1)), kind == expected else {
             throw RecordFormatError(
