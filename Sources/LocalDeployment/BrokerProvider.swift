@@ -1,0 +1,59 @@
+// BrokerProvider: which Kafka broker a local deployment uses.
+
+import FoundationEssentials
+
+/// The one place that knows what kind of broker runs. Consumers and commands only ever see its bootstrap address.
+public protocol BrokerProvider: Sendable {
+    /// Whether records, group offsets and the cluster id survive a restart of the broker.
+    var isDurable: Bool { get }
+    /// What to start in this deployment, or nil when the broker runs elsewhere.
+    func launch(data: DataDirectory) throws(DeploymentError) -> Launch?
+    /// `bootstrap.servers`, once the broker accepts clients.
+    func bootstrapServers(data: DataDirectory) -> String?
+}
+
+/// librdkafka's mock cluster in a process of its own: memory only, so each start is a new, empty cluster.
+public struct MockBrokerProvider: BrokerProvider {
+    public var executable: String
+    /// Partitions of topics that come into being by their first use.
+    public var partitions: Int
+
+    public init(executable: String, partitions: Int) {
+        self.executable = executable
+        self.partitions = partitions
+    }
+
+    public var isDurable: Bool { false }
+
+    private func addressFile(_ data: DataDirectory) -> String { "\(data.run)/broker.address" }
+
+    public func launch(data: DataDirectory) throws(DeploymentError) -> Launch? {
+        // The address of the broker before this one leads nowhere.
+        try? FileManager.default.removeItem(atPath: addressFile(data))
+        return Launch(
+            executable: executable,
+            arguments: [
+                "--address-file", addressFile(data), "--partitions", String(partitions), "--exit-with-parent",
+            ])
+    }
+
+    public func bootstrapServers(data: DataDirectory) -> String? {
+        guard let bytes = FileManager.default.contents(atPath: addressFile(data)) else { return nil }
+        let text = String(decoding: bytes, as: UTF8.self)
+        // The line is whole only with its end.
+        guard text.hasSuffix("\n") else { return nil }
+        let address = String(text.dropLast())
+        return address.isEmpty ? nil : address
+    }
+}
+
+/// A cluster that somebody else runs.
+public struct ExternalBrokerProvider: BrokerProvider {
+    public var servers: String
+
+    public init(servers: String) { self.servers = servers }
+
+    public var isDurable: Bool { true }
+    public func launch(data: DataDirectory) -> Launch? { nil }
+    public func bootstrapServers(data: DataDirectory) -> String? { servers }
+}
