@@ -77,19 +77,12 @@ public enum ChildProcess {
         return pid
     }
 
-    /// Reaps one ended child, without waiting; nil when none has ended.
-    public static func reap() -> (pid: Int32, status: ExitStatus)? {
-        var raw: Int32 = 0
-        let pid = waitpid(-1, &raw, WNOHANG)
-        guard pid > 0 else { return nil }
-        return (pid, status(raw))
-    }
-
-    /// Waits for one child; nil when it is not ours.
-    public static func wait(for pid: Int32, isBlocking: Bool = true) -> ExitStatus? {
+    /// How a child ended; nil while it runs, or when it is not ours. Only this process id is asked for: other parts of
+    /// a process may have children of their own.
+    public static func reap(_ pid: Int32) -> ExitStatus? {
         var raw: Int32 = 0
         while true {
-            let result = waitpid(pid, &raw, isBlocking ? 0 : WNOHANG)
+            let result = waitpid(pid, &raw, WNOHANG)
             if result == pid { return status(raw) }
             guard result < 0, errno == EINTR else { return nil }
         }

@@ -73,7 +73,7 @@ public struct DataDirectory: Sendable, Equatable {
                 try FileManager.default.removeItem(atPath: "\(path)/\(name)")
             } catch {
                 throw DeploymentError(
-                    .dataDirectory, "cannot remove \(path)/\(name): \(error.localizedDescription); remove it by hand")
+                    .dataDirectory, "cannot remove \(path)/\(name): \(error); remove it by hand")
             }
         }
     }

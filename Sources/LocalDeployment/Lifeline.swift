@@ -24,9 +24,10 @@ public enum Lifeline {
     /// A pipe whose reading end goes to a child; both ends close on exec.
     public static func pipe() throws(DeploymentError) -> (reading: Int32, writing: Int32) {
         var ends: [Int32] = [0, 0]
-        guard pipe2(&ends, O_CLOEXEC) == 0 else {
+        guard Glibc.pipe(&ends) == 0 else {
             throw DeploymentError(.spawn, "cannot make a pipe: \(String(cString: strerror(errno)))")
         }
+        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
         return (ends[0], ends[1])
     }
 }

@@ -31,10 +31,15 @@ public struct ProcessFigures: Sendable, Equatable {
         startTicks = start
     }
 
-    /// The processes whose parent is `pid`, from /proc.
+    /// The processes whose parent is `pid`, whichever of its threads started them.
     public static func children(of pid: Int32) -> [Int32] {
-        guard let text = FileManager.default.contents(atPath: "/proc/\(pid)/task/\(pid)/children") else { return [] }
-        return String(decoding: text, as: UTF8.self).split(separator: " ").compactMap { Int32($0) }
+        let tasks = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(pid)/task")) ?? []
+        return tasks.flatMap { task -> [Int32] in
+            guard let text = FileManager.default.contents(atPath: "/proc/\(pid)/task/\(task)/children") else {
+                return []
+            }
+            return String(decoding: text, as: UTF8.self).split(separator: " ").compactMap { Int32($0) }
+        }
     }
 
     /// CPU seconds of a process and all below it: PostgreSQL does its work in children.

@@ -115,11 +115,10 @@ public final class Supervisor {
     }
 
     private func reapAll() {
-        while let ended = ChildProcess.reap() {
-            let child = machine.children.first { $0.pid == ended.pid }
-            perform(machine.handle(.exited(pid: ended.pid, status: ended.status), now: Self.now))
-            guard let child, !machine.isStopping else { continue }
-            report("\(child.plan.name) (pid \(ended.pid)) ended with \(ended.status); it starts again")
+        for child in machine.children {
+            guard let pid = child.pid, let status = ChildProcess.reap(pid) else { continue }
+            if !machine.isStopping { report("\(child.plan.name) (pid \(pid)) ended with \(status)") }
+            perform(machine.handle(.exited(pid: pid, status: status), now: Self.now))
         }
     }
 

@@ -1,0 +1,1 @@
+// Penstock: the root of the command line.
