@@ -62,7 +62,8 @@ public struct EventRecordDecoder: Sendable {
 
     /// Appends every valid record to `columns`, in order, and every other one to `malformed`.
     public func decode(_ batch: RecordBatch, into columns: inout EventColumns, malformed: inout [MalformedRow]) {
-        precondition(columns.numericCount == numericCount && columns.textCount == textCount, "columns of another schema")
+        precondition(
+            columns.numericCount == numericCount && columns.textCount == textCount, "columns of another schema")
         for index in 0..<batch.count {
             do {
                 try decode(index, of: batch, into: &columns)

@@ -39,7 +39,8 @@ enum RecordBody {
         if flags.count % 8 != 0 { bytes.append(byte) }
     }
 
-    static func need(_ count: Int, at position: Int, of bytes: RawSpan, _ what: StaticString) throws(RecordFormatError) {
+    static func need(_ count: Int, at position: Int, of bytes: RawSpan, _ what: StaticString) throws(RecordFormatError)
+    {
         guard bytes.byteCount - position >= count else {
             throw malformed(
                 "the record of \(bytes.byteCount) bytes ends within its \(what) (\(count) bytes at \(position))")

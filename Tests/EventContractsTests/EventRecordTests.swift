@@ -24,20 +24,22 @@ private struct Row: Equatable {
         let encoder = EventRecordEncoder(numericCount: numbers.count, textCount: texts.count)
         var body: [UInt8] = []
         // A missing number must not leak into the record, whatever the column holds.
-        encoder.appendBody(
-            numeric: numbers.map { $0 ?? 99 }.span, validity: numbers.map { $0 == nil ? 0 : 1 }.span, to: &body)
-        for text in texts {
-            if let bytes = text.map({ Array($0.utf8) }) {
-                encoder.appendText(bytes.span.bytes, to: &body)
-            } else {
-                encoder.appendText(nil, to: &body)
-            }
-        }
+        let column = numbers.map { $0 ?? 99 }
+        let validity: [UInt8] = numbers.map { $0 == nil ? 0 : 1 }
+        encoder.appendBody(numeric: column.span, validity: validity.span, to: &body)
+        for text in texts { appendText(text, with: encoder, to: &body) }
+        let sourceBytes = Array(source.utf8)
+        let idBytes = Array(id.utf8)
         var bytes: [UInt8] = []
         encoder.append(
-            prefix: prefix, source: Array(source.utf8).span.bytes, id: Array(id.utf8).span.bytes,
-            body: body.span.bytes, to: &bytes)
+            prefix: prefix, source: sourceBytes.span.bytes, id: idBytes.span.bytes, body: body.span.bytes, to: &bytes)
         return bytes
+    }
+
+    private func appendText(_ text: String?, with encoder: EventRecordEncoder, to body: inout [UInt8]) {
+        guard let text else { return encoder.appendText(nil, to: &body) }
+        let bytes = Array(text.utf8)
+        encoder.appendText(bytes.span.bytes, to: &body)
     }
 }
 
@@ -55,7 +57,8 @@ extension EventColumns {
 
 @Suite("Events records")
 struct EventRecordTests {
-    @Test("Random rows survive the way into bytes and back", arguments: [(0, 0), (1, 0), (0, 1), (8, 2), (9, 3), (30, 1)])
+    @Test(
+        "Random rows survive the way into bytes and back", arguments: [(0, 0), (1, 0), (0, 1), (8, 2), (9, 3), (30, 1)])
     func roundTrip(numericCount: Int, textCount: Int) {
         var random = SeededRandom(seed: 1)
         let rows = (0..<50).map { _ in

@@ -48,7 +48,8 @@ struct FeatureRecordTests {
         for length in 0..<whole.count {
             var columns = decoder.makeColumns()
             var malformed: [MalformedRow] = []
-            decoder.decode(batch(of: [whole, Array(whole.prefix(length)), whole]), into: &columns, malformed: &malformed)
+            decoder.decode(
+                batch(of: [whole, Array(whole.prefix(length)), whole]), into: &columns, malformed: &malformed)
             #expect(malformed.map(\.source) == [1])
             #expect(columns.sources == [0, 2])
             #expect(columns.values.count == 18)

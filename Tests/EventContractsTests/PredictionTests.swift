@@ -59,7 +59,9 @@ struct PredictionTests {
     @Test("A score reads back as the same Float32 through any JSON reader")
     func scores() throws {
         var random = SeededRandom(seed: 13)
-        var scores: [Float] = [0, 1, .leastNonzeroMagnitude, .greatestFiniteMagnitude, -1e-30, 1e-5, 0.5, 1.0.nextDown.f]
+        var scores: [Float] = [
+            0, 1, .leastNonzeroMagnitude, .greatestFiniteMagnitude, -1e-30, 1e-5, 0.5, 1.0.nextDown.f,
+        ]
         for _ in 0..<2_000 {
             let score = Float(bitPattern: UInt32(truncatingIfNeeded: random.next()))
             if score.isFinite { scores.append(score) }

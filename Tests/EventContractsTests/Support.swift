@@ -22,14 +22,16 @@ struct SeededRandom: RandomNumberGenerator {
 
     mutating func text(max: Int) -> String {
         let alphabet: [Character] = ["a", "Z", "0", "-", "\"", "\\", "/", "\n", "\u{1}", "é", "日", "🏠", " ", "~"]
-        return String((0..<Int.random(in: 0...max, using: &self)).map { _ in alphabet.randomElement(using: &self) ?? "x" })
+        return String(
+            (0..<Int.random(in: 0...max, using: &self)).map { _ in alphabet.randomElement(using: &self) ?? "x" })
     }
 }
 
 extension RecordPrefix {
     static func random(_ kind: Kind, contractHash: UInt64, using random: inout SeededRandom) -> RecordPrefix {
         let trace = TraceContext(
-            traceHigh: random.next(), traceLow: random.next(), span: random.next(), isSampled: Bool.random(using: &random))
+            traceHigh: random.next(), traceLow: random.next(), span: random.next(),
+            isSampled: Bool.random(using: &random))
         return RecordPrefix(
             kind: kind, eventID: EventID(high: random.next(), low: random.next()),
             eventTime: Int64(bitPattern: random.next()), publishTime: Int64(bitPattern: random.next()),

@@ -6,7 +6,12 @@ import Testing
 
 @Suite("Texts")
 struct TextTests {
+    // The macros of Swift Testing take apart what they check, and cannot hold a span.
     private func parse(_ text: String) -> Int64? { try? RFC3339.parse(Array(text.utf8).span.bytes) }
+    private func trace(_ text: String) -> TraceContext? { TraceContext(traceparent: Array(text.utf8).span.bytes) }
+    private func hexadecimal(_ text: String) -> UInt64? { Hexadecimal.parse(Array(text.utf8).span.bytes) }
+    private func isUTF8(_ bytes: [UInt8]) -> Bool { bytes.span.bytes.isUTF8 }
+    private func hasControl(_ text: String) -> Bool { Array(text.utf8).span.bytes.hasControlCharacter }
 
     @Test(
         "A date-time is read to the microsecond",
@@ -78,29 +83,29 @@ struct TextTests {
     @Test("Hexadecimal is lower case, at most 16 digits")
     func hexadecimal() {
         #expect(Hexadecimal.text(0xab) == "00000000000000ab")
-        #expect(Hexadecimal.parse(Array("00000000000000ab".utf8).span.bytes) == 0xab)
-        #expect(Hexadecimal.parse(Array("ffffffffffffffff".utf8).span.bytes) == .max)
+        #expect(hexadecimal("00000000000000ab") == 0xab)
+        #expect(hexadecimal("ffffffffffffffff") == .max)
         for bad in ["", "AB", "g", "0x1", "00000000000000000"] {
-            #expect(Hexadecimal.parse(Array(bad.utf8).span.bytes) == nil)
+            #expect(hexadecimal(bad) == nil)
         }
     }
 
     @Test("A trace context survives text, and an invalid one is ignored")
     func traceContext() throws {
         let text = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-        let context = try #require(TraceContext(traceparent: Array(text.utf8).span.bytes))
+        let context = try #require(trace(text))
         var bytes: [UInt8] = []
         context.appendText(to: &bytes)
         #expect(String(decoding: bytes, as: UTF8.self) == text)
         let later = "cc" + text.dropFirst(2) + "-what-the-future-brings"
-        #expect(TraceContext(traceparent: Array(later.utf8).span.bytes) == context)
+        #expect(trace(later) == context)
         let bad = [
             "", String(text.dropLast()), text + "-x", text + "0", "ff" + text.dropFirst(2), text.uppercased(),
             "00-00000000000000000000000000000000-b7ad6b7169203331-01",
             "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
             text.replacingOccurrences(of: "-", with: "_"), "cc" + text.dropFirst(2) + ".x",
         ]
-        for text in bad { #expect(TraceContext(traceparent: Array(text.utf8).span.bytes) == nil, "\(text)") }
+        for text in bad { #expect(trace(text) == nil, "\(text)") }
     }
 
     @Test("UTF-8 is judged as the standard library judges it")
@@ -110,20 +115,20 @@ struct TextTests {
             var bytes = random.bytes(max: 6)
             if Bool.random(using: &random) { bytes += Array(random.text(max: 8).utf8) }
             if Bool.random(using: &random), !bytes.isEmpty { bytes.removeLast() }
-            #expect(bytes.span.bytes.isUTF8 == (String(validating: bytes, as: UTF8.self) != nil), "\(bytes)")
+            #expect(isUTF8(bytes) == (String(validating: bytes, as: UTF8.self) != nil), "\(bytes)")
         }
         for first in UInt8.min...UInt8.max {
             for second in UInt8.min...UInt8.max {
                 let bytes = [first, second, 0x80, 0x80]
-                #expect(bytes.span.bytes.isUTF8 == (String(validating: bytes, as: UTF8.self) != nil))
+                #expect(isUTF8(bytes) == (String(validating: bytes, as: UTF8.self) != nil))
             }
         }
     }
 
     @Test("Control characters are found, in one byte and in two")
     func controlCharacters() {
-        for text in ["\u{0}", "a\u{1f}", "\u{7f}", "é\u{85}"] { #expect(Array(text.utf8).span.bytes.hasControlCharacter) }
-        for text in ["", "a b", "é", "\u{a0}", "日本"] { #expect(!Array(text.utf8).span.bytes.hasControlCharacter) }
+        for text in ["\u{0}", "a\u{1f}", "\u{7f}", "é\u{85}"] { #expect(hasControl(text)) }
+        for text in ["", "a b", "é", "\u{a0}", "日本"] { #expect(!hasControl(text)) }
     }
 
     @Test("Numbers are written as Swift writes them")
