@@ -70,7 +70,7 @@ let package = Package(
         library("PipelineContract", ["EventContracts", "Digests", yams]),
         library("Transforms", ["EventContracts", "PipelineContract", "Digests"]),
         library("Inference", ["Tensor", "EventContracts", "Digests"]),
-        library("Training", ["Tensor", "Inference", "Transforms", "PipelineContract"]),
+        library("Training", ["Tensor", "Inference", "Transforms", "PipelineContract", "EventContracts", "Digests"]),
 
         // Runtime and stages.
         library("Observability", [logging] + nio),
@@ -115,7 +115,12 @@ let package = Package(
         test("EventContractsTests", ["EventContracts", "Digests"]),
         test("PipelineContractTests", ["PipelineContract"]),
         test("InferenceTests", ["Inference", "InferenceStage", "Tensor"]),
-        test("TransformsTests", ["Transforms", "TransformStage", "Training", "Inference"]),
+        test(
+            "TransformsTests",
+            [
+                "Transforms", "TransformStage", "Training", "Inference", "Tensor", "StageRuntime", "PipelineContract",
+                "EventContracts", "Digests",
+            ]),
         test("IngestStageTests", ["IngestStage", "JSONColumns"]),
         test("StageRuntimeTests", ["StageRuntime", "Kafka", "Observability", "TestSupport"]),
         test("OracleTests", ["Oracle"]),
