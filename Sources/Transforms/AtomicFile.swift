@@ -22,6 +22,12 @@ public enum AtomicFile {
         syncFolder(folder)
     }
 
+    /// The content of a file that may be there; nil when it is not.
+    public static func existing(_ path: String, bytesMax: Int) throws(TransformError) -> [UInt8]? {
+        guard access(path, F_OK) == 0 else { return nil }
+        return try FileInput.contents(of: path, bytesMax: bytesMax)
+    }
+
     /// The folder of a path, `.` for a bare name.
     public static func folder(of path: String) -> String {
         guard let slash = path.lastIndex(of: "/") else { return "." }

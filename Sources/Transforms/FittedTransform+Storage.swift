@@ -25,13 +25,15 @@ extension FittedTransform {
 
     /// Replaces the file at `path` atomically. A document of another pipeline is never overwritten.
     public func save(to path: String) throws(TransformError) {
-        if let bytes = try? FileInput.contents(of: path, bytesMax: Self.fileBytesMax),
-            let other = try? JSONDecoder().decode(Owner.self, from: Data(bytes)), other.pipeline != pipeline
-        {
-            throw TransformError(
-                .pipelineMismatch,
-                "\(path) belongs to the pipeline '\(other.pipeline)', not '\(pipeline)': name another file or folder, "
-                    + "or remove it first")
+        if let bytes = try AtomicFile.existing(path, bytesMax: Self.fileBytesMax) {
+            let mend = "name another folder by --artifacts, or remove the file first"
+            guard let other = try? JSONDecoder().decode(Owner.self, from: Data(bytes)) else {
+                throw TransformError(.malformed, "\(path) exists and is no transform document: \(mend)")
+            }
+            guard other.pipeline == pipeline else {
+                throw TransformError(
+                    .pipelineMismatch, "\(path) belongs to the pipeline '\(other.pipeline)', not '\(pipeline)': \(mend)")
+            }
         }
         try AtomicFile.write(try encoded(), to: path)
     }
