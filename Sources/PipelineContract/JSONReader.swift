@@ -141,7 +141,8 @@ struct JSONReader {
     private mutating func isClosed(by bracket: Unicode.Scalar) throws(SyntaxError) -> Bool {
         skipWhitespace()
         guard let scalar = current, scalar == "," || scalar == bracket else {
-            throw failure("a comma or `\(bracket)` is expected, found \(found)", mend: "separate the entries by commas")
+            let mend = current == nil ? "add the missing `\(bracket)`" : "separate the entries by commas"
+            throw failure("a comma or `\(bracket)` is expected, found \(found)", mend: mend)
         }
         advance()
         return scalar == bracket

@@ -13,7 +13,8 @@ struct TopicsReader {
     static let example = "{ partitions: 4, retention: 7d }"
 
     struct Setting {
-        var partitions: Int
+        /// Nil when what is written there is a mistake of its own.
+        var partitions: Int?
         var retentionMilliseconds: Int64
         var position: Position
         var retentionPosition: Position
@@ -45,13 +46,15 @@ struct TopicsReader {
             let microseconds = topic.duration(
                 "retention", default: fallback.retentionMilliseconds * 1_000, noneAllowed: true, from: "1s", to: "3650d"
             )
+            let partitions = topic.integer(
+                "partitions", default: isKeyed ? nil : fallback.partitions, in: 1...Self.partitionsMax, example: "4")
+            let isSound = topic.node["partitions"].map {
+                $0.integer == partitions && (1...Self.partitionsMax).contains(partitions)
+            }
             settings[role] = Setting(
-                partitions: topic.integer(
-                    "partitions", default: isKeyed ? nil : fallback.partitions, in: 1...Self.partitionsMax, example: "4"
-                ),
+                partitions: (isSound ?? !isKeyed) ? partitions : nil,
                 retentionMilliseconds: microseconds.map { $0 / 1_000 } ?? -1,
-                position: topic.position(of: "partitions"),
-                retentionPosition: topic.position(of: "retention"))
+                position: topic.position(of: "partitions"), retentionPosition: topic.position(of: "retention"))
         }
         checkCoPartitioning(settings)
         return settings
@@ -64,23 +67,25 @@ struct TopicsReader {
     }
 
     private func checkCoPartitioning(_ settings: [String: Setting]) {
-        guard let inputs = settings["inputs"] else { return }
+        guard let expected = settings["inputs"]?.partitions else { return }
         for role in Self.coPartitioned.dropFirst() {
-            guard let setting = settings[role], setting.partitions != inputs.partitions else { continue }
+            guard let setting = settings[role], let partitions = setting.partitions, partitions != expected else {
+                continue
+            }
             findings.error(
                 .notCoPartitioned, at: setting.position,
-                "`topics.\(role)` has \(setting.partitions) partitions and `topics.inputs` \(inputs.partitions): "
+                "`topics.\(role)` has \(partitions) partitions and `topics.inputs` \(expected): "
                     + "events of one key would lose their order",
-                mend: "write `partitions: \(inputs.partitions)`")
+                mend: "write `partitions: \(expected)`")
         }
     }
 
     /// The settings of every topic of the pipeline.
     func topicSettings(_ settings: [String: Setting], topics: PipelineTopics) -> [TopicSetting] {
         func setting(_ role: String, _ topic: String) -> TopicSetting? {
-            settings[role].map {
-                TopicSetting(topic: topic, partitions: $0.partitions, retentionMilliseconds: $0.retentionMilliseconds)
-            }
+            guard let setting = settings[role], let partitions = setting.partitions else { return nil }
+            return TopicSetting(
+                topic: topic, partitions: partitions, retentionMilliseconds: setting.retentionMilliseconds)
         }
         let working = [
             setting("inputs", topics.inputs), setting("events", topics.events),
