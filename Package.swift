@@ -29,8 +29,8 @@ func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
     .executableTarget(name: name, dependencies: dependencies, swiftSettings: strict)
 }
 
-func test(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .testTarget(name: name, dependencies: dependencies, swiftSettings: strict)
+func test(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
+    .testTarget(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: strict)
 }
 
 let package = Package(
@@ -70,7 +70,8 @@ let package = Package(
         library("PipelineContract", ["EventContracts", "Digests", yams]),
         library("Transforms", ["EventContracts", "PipelineContract", "Digests"]),
         library("Inference", ["Tensor", "EventContracts", "Digests"]),
-        library("Training", ["Tensor", "Inference", "Transforms", "PipelineContract"]),
+        library(
+            "Training", ["Tensor", "Inference", "Transforms", "PipelineContract", "EventContracts", "Digests"]),
 
         // Runtime and stages.
         library("Observability", [logging] + nio),
@@ -114,8 +115,15 @@ let package = Package(
         test("JSONColumnsTests", ["JSONColumns"]),
         test("EventContractsTests", ["EventContracts", "Digests"]),
         test("PipelineContractTests", ["PipelineContract", "EventContracts"]),
-        test("InferenceTests", ["Inference", "InferenceStage", "Tensor"]),
-        test("TransformsTests", ["Transforms", "TransformStage", "Training", "Inference"]),
+        test(
+            "InferenceTests", ["Inference", "InferenceStage", "Tensor", "EventContracts", "StageRuntime"],
+            exclude: ["Fixtures"]),
+        test(
+            "TransformsTests",
+            [
+                "Transforms", "TransformStage", "Training", "Inference", "Tensor", "StageRuntime", "PipelineContract",
+                "EventContracts", "Digests",
+            ]),
         test("IngestStageTests", ["IngestStage", "JSONColumns"]),
         test("StageRuntimeTests", ["StageRuntime", "Kafka", "Observability", "TestSupport"]),
         test("OracleTests", ["Oracle"]),

@@ -157,3 +157,19 @@ extension ONNXReader {
             .malformed, "tensor '\(tensor.name)' has not as many values as its shape \(tensor.dims) needs: \(tensor.count)")
     }
 }
+
+extension ONNXReader {
+    /// The values of a string tensor.
+    func strings(_ tensor: ONNXTensor, _ bytes: RawSpan) throws(ONNXError) -> [String] {
+        var values: [String] = []
+        var reader = WireReader(tensor.message)
+        while let field = try reader.next(bytes) {
+            guard field.number == 6 else { continue }
+            values.append(bytes.text(try block(field)))
+        }
+        guard values.count == tensor.count else {
+            throw ONNXError(.malformed, "tensor '\(tensor.name)' has \(values.count) texts, its shape \(tensor.dims)")
+        }
+        return values
+    }
+}

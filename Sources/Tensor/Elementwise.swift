@@ -104,7 +104,26 @@ public enum Elementwise {
         }
     }
 
-    /// Copies a row vector into every row: the start value of `beta * c` in a product with bias.
+    /// Adds a row vector to every row, then sets negative results to 0: the end of a dense layer in one pass.
+    public static func addRowsRelu(_ values: inout MutableSpan<Float>, columns: Int, _ bias: Span<Float>) {
+        precondition(columns > 0 && values.count % columns == 0, "the values are not whole rows of \(columns)")
+        precondition(bias.count == columns, "the bias needs \(columns) elements")
+        let rows = values.count / columns
+        // Both pointers live for the closures only and stay below the checked counts.
+        unsafe values.withUnsafeMutableBufferPointer { values in
+            unsafe bias.withUnsafeBufferPointer { bias in
+                for row in 0..<rows {
+                    let start = row &* columns
+                    for column in 0..<columns {
+                        let sum = unsafe values[start &+ column] + bias[column]
+                        unsafe values[start &+ column] = sum < 0 ? 0 : sum
+                    }
+                }
+            }
+        }
+    }
+
+    /// Copies a row vector into every row.
     public static func fillRows(_ values: inout MutableSpan<Float>, columns: Int, _ row: Span<Float>) {
         precondition(columns > 0 && values.count % columns == 0, "the values are not whole rows of \(columns)")
         precondition(row.count == columns, "the row needs \(columns) elements")
@@ -156,6 +175,12 @@ public enum Elementwise {
             start += columns
         }
     }
+
+    /// e^x, through libm.
+    public static func exponential(_ x: Float) -> Float { Glibc.expf(x) }
+
+    /// Natural logarithm, through libm.
+    public static func logarithm(_ x: Float) -> Float { Glibc.logf(x) }
 
     /// Index of the largest of `row`; the first of equals, 0 when all are NaN.
     public static func argmax(_ row: Span<Float>) -> Int {

@@ -34,6 +34,23 @@
         try unsafe body(Span(_unsafeStart: base, count: count))
     }
 
+    /// Borrows the first `count` elements.
+    @inline(__always)
+    public func withSpan<R, E: Error>(first count: Int, _ body: (Span<Float>) throws(E) -> R) throws(E) -> R {
+        precondition(count >= 0 && count <= self.count, "more elements than the buffer has")
+        return try unsafe body(Span(_unsafeStart: base, count: count))
+    }
+
+    /// Borrows the first `count` elements to write; nobody else may read or write this buffer meanwhile.
+    @inline(__always)
+    public func withMutableSpan<R, E: Error>(
+        first count: Int, _ body: (inout MutableSpan<Float>) throws(E) -> R
+    ) throws(E) -> R {
+        precondition(count >= 0 && count <= self.count, "more elements than the buffer has")
+        var span = unsafe MutableSpan(_unsafeStart: base, count: count)
+        return try body(&span)
+    }
+
     /// Borrows the elements to write; nobody else may read or write this buffer meanwhile.
     @inline(__always)
     public func withMutableSpan<R, E: Error>(_ body: (inout MutableSpan<Float>) throws(E) -> R) throws(E) -> R {
