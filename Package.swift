@@ -108,9 +108,9 @@ let package = Package(
 
         // Tests.
         .target(
-            name: "TestSupport", dependencies: ["Kafka", "Postgres"], path: "Tests/TestSupport", swiftSettings: strict),
+            name: "TestSupport", dependencies: ["Kafka", "Postgres", "LocalDeployment"], path: "Tests/TestSupport", swiftSettings: strict),
         test("KafkaTests", ["Kafka", "TestSupport"]),
-        test("PostgresTests", ["Postgres", "SinkStage", "TestSupport"]),
+        test("PostgresTests", ["Postgres", "SinkStage", "LocalDeployment", "TestSupport"]),
         test("JSONColumnsTests", ["JSONColumns"]),
         test("EventContractsTests", ["EventContracts", "Digests"]),
         test("PipelineContractTests", ["PipelineContract", "EventContracts"]),
