@@ -104,7 +104,7 @@ let package = Package(
                 "Inference", argumentParser,
             ]),
         program("penstock", ["PenstockCommand", argumentParser]),
-        library("Oracle", ["Kafka", "Postgres", "Digests"]),
+        library("Oracle", ["Kafka", "Postgres", "Digests", yams]),
         program("penstock-oracle", ["Oracle", argumentParser]),
 
         // Tests.
