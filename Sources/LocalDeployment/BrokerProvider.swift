@@ -15,12 +15,12 @@ public protocol BrokerProvider: Sendable {
 /// librdkafka's mock cluster in a process of its own: memory only, so each start is a new, empty cluster.
 public struct MockBrokerProvider: BrokerProvider {
     public var executable: String
-    /// Partitions of topics that come into being by their first use.
-    public var partitions: Int
+    /// Topics to make, because a mock cluster knows no administration.
+    public var topics: [(name: String, partitions: Int)]
 
-    public init(executable: String, partitions: Int) {
+    public init(executable: String, topics: [(name: String, partitions: Int)]) {
         self.executable = executable
-        self.partitions = partitions
+        self.topics = topics
     }
 
     public var isDurable: Bool { false }
@@ -32,9 +32,8 @@ public struct MockBrokerProvider: BrokerProvider {
         try? FileManager.default.removeItem(atPath: addressFile(data))
         return Launch(
             executable: executable,
-            arguments: [
-                "--address-file", addressFile(data), "--partitions", String(partitions), "--exit-with-parent",
-            ])
+            arguments: ["--address-file", addressFile(data), "--exit-with-parent"]
+                + topics.flatMap { ["--topic", "\($0.name):\($0.partitions)"] })
     }
 
     public func bootstrapServers(data: DataDirectory) -> String? {

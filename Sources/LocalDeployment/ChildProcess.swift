@@ -1,5 +1,6 @@
 // ChildProcess: spawning, reaping and looking at processes.
 
+import FoundationEssentials
 import Glibc
 
 /// What to run.
@@ -60,7 +61,11 @@ public enum ChildProcess {
         }
         posix_spawn_file_actions_addopen(&actions, 1, log, O_WRONLY | O_CREAT | O_APPEND, 0o600)
         posix_spawn_file_actions_adddup2(&actions, 1, 2)
-        posix_spawn_file_actions_addclosefrom_np(&actions, 3)
+        // What other libraries opened without close-on-exec must not leak; a descriptor closed meanwhile does no harm.
+        let descriptors = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd")) ?? []
+        for descriptor in descriptors.compactMap({ Int32($0) }) where descriptor > 2 {
+            posix_spawn_file_actions_addclose(&actions, descriptor)
+        }
 
         var environment = Self.environment
         for (name, value) in launch.environment { environment[name] = value }
@@ -115,7 +120,7 @@ public enum ChildProcess {
         _ strings: [String], _ body: ([UnsafeMutablePointer<CChar>?]) -> R
     ) -> R {
         let pointers: [UnsafeMutablePointer<CChar>?] = strings.map { strdup($0) } + [nil]
-        defer { for pointer in pointers { free(pointer) } }
+        defer { pointers.forEach { free($0) } }
         return body(pointers)
     }
 }

@@ -42,17 +42,25 @@ public final class Supervisor {
     private var nextLogCheck: Int64 = 0
     private var lastWritten: DeploymentState?
     private let report: (String) -> Void
+    /// Every child's standard input: it ends with this process, however this process ends.
+    private let lifeline: (reading: Int32, writing: Int32)
 
     public init(
         data: DataDirectory, children: [ManagedChild], initial: DeploymentState,
         describe: @escaping (inout DeploymentState) -> Void, report: @escaping (String) -> Void
-    ) {
+    ) throws(DeploymentError) {
+        lifeline = try Lifeline.pipe()
         self.data = data
         self.children = children
         self.describe = describe
         self.report = report
         state = initial
         machine = SupervisorState(plans: children.map(\.plan))
+    }
+
+    deinit {
+        close(lifeline.reading)
+        close(lifeline.writing)
     }
 
     /// Blocks the signals that `run` waits for. Call it first thing, before any thread is made.
@@ -158,7 +166,8 @@ public final class Supervisor {
     private func spawn(_ name: String) {
         guard let child = children.first(where: { $0.plan.name == name }) else { return }
         do {
-            let pid = try ChildProcess.spawn(try child.launch(), log: data.log(of: name))
+            let pid = try ChildProcess.spawn(
+                try child.launch(), log: data.log(of: name), input: .descriptor(lifeline.reading))
             startedAt[name] = Timestamp.now()
             perform(machine.handle(.spawned(name: name, pid: pid), now: Self.now))
         } catch {

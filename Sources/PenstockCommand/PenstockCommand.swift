@@ -1,1 +1,0 @@
-// Penstock: the root of the command line.
