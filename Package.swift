@@ -101,7 +101,7 @@ let package = Package(
             "PenstockCommand",
             [
                 "LocalDeployment", "Kafka", "Postgres", "PipelineContract", "EventContracts", "Transforms", "Training",
-                "Inference", argumentParser,
+                "Inference", "SinkStage", argumentParser,
             ]),
         program("penstock", ["PenstockCommand", argumentParser]),
         library("Oracle", ["Kafka", "Postgres", "Digests", yams]),

@@ -43,9 +43,11 @@ public struct Deployment {
     public static let sink = "prediction-sink"
 
     /// Files in which the PostgreSQL host tells its URLs. They hold passwords and are readable by their owner alone.
-    public enum URLFile: String, Sendable {
+    public enum URLFile: String, Sendable, CaseIterable {
         /// For commands: reads all tables and owns them.
         case owner = "owner.url"
+        /// For people and programs that read predictions.
+        case reader = "reader.url"
         /// For the sink: what it needs and no more.
         case sink = "sink.url"
 
@@ -53,9 +55,10 @@ public struct Deployment {
     }
 
     public let configuration: DeploymentConfiguration
-    /// Binds the sink's stored offsets to a new, empty cluster. Called with the owner's URL before the sink first meets
+    /// Binds the sink's stored offsets to a new, empty cluster. Called with the owner's URL and the
+    /// broker's address before the sink first meets
     /// a broker that has forgotten its records.
-    private let resetOffsets: (String) throws -> Void
+    private let resetOffsets: (_ ownerURL: String, _ servers: String) throws -> Void
     /// The arguments of the PostgreSQL host's process.
     private let postgresHost: Launch
     /// The broker's address to which the sink's offsets are bound.
@@ -63,7 +66,7 @@ public struct Deployment {
     private let binding = Binding()
 
     public init(
-        configuration: DeploymentConfiguration, postgresHost: Launch, resetOffsets: @escaping (String) throws -> Void
+        configuration: DeploymentConfiguration, postgresHost: Launch, resetOffsets: @escaping (_ ownerURL: String, _ servers: String) throws -> Void
     ) {
         self.configuration = configuration
         self.postgresHost = postgresHost
@@ -116,7 +119,7 @@ public struct Deployment {
         return ManagedChild(
             plan: ChildPlan(name: Self.postgres, stopRank: Self.stages.count + 1, stopMilliseconds: 25_000),
             launch: {
-                for file in [URLFile.owner, .sink] { unlink(file.path(in: data)) }
+                for file in URLFile.allCases { unlink(file.path(in: data)) }
                 return host
             },
             isReady: { access(URLFile.sink.path(in: data), R_OK) == 0 })
@@ -167,7 +170,7 @@ public struct Deployment {
         guard !configuration.broker.isDurable, binding.servers != servers,
             let owner = configuration.postgres ?? url(.owner)
         else { return }
-        try resetOffsets(owner)
+        try resetOffsets(owner, servers)
         binding.servers = servers
     }
 

@@ -38,6 +38,19 @@ public struct DeploymentState: Codable, Sendable, Equatable {
     public var profile: String
     public var processes: [Process]
 
+    /// The state at the start, before any process runs.
+    public init(configuration: DeploymentConfiguration) {
+        phase = .starting
+        pid = getpid()
+        startTicks = ProcessFigures(pid: getpid())?.startTicks ?? 0
+        startedAt = Timestamp.now()
+        pipeline = configuration.pipeline
+        artifacts = configuration.artifacts
+        isBrokerDurable = configuration.broker.isDurable
+        profile = configuration.profile
+        processes = []
+    }
+
     public static func read(_ data: DataDirectory) throws(DeploymentError) -> DeploymentState? {
         guard let bytes = FileManager.default.contents(atPath: data.stateFile) else { return nil }
         do {

@@ -26,13 +26,13 @@ public struct Penstock: ParsableCommand {
 
     static let groups: [CommandGroup] = [
         CommandGroup(name: "Run", subcommands: [
-            DemoCommand.self, UpCommand.self, DownCommand.self, StatusCommand.self, DoctorCommand.self,
+            UpCommand.self, DownCommand.self, StatusCommand.self, DoctorCommand.self,
         ]),
         CommandGroup(name: "Publish and watch", subcommands: [
-            PublishCommand.self, TailCommand.self, LagCommand.self, DeadLettersCommand.self, BenchCommand.self,
+            PublishCommand.self, TailCommand.self, LagCommand.self, DeadLettersCommand.self,
         ]),
         CommandGroup(name: "Pipelines and models", subcommands: [
-            TopicsCommand.self, OffsetsCommand.self,
+            TopicsCommand.self, OffsetsCommand.self, ServePostgresCommand.self,
         ]),
     ]
 

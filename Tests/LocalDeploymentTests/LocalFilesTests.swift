@@ -75,14 +75,15 @@ struct LocalFilesTests {
             #expect(try DeploymentState.read(data) == nil)
             let figures = try #require(ProcessFigures(pid: getpid()))
             var state = DeploymentState(
-                phase: .running, failure: nil, pid: getpid(), startTicks: figures.startTicks,
-                startedAt: Timestamp.now(), pipeline: "/a b/pipeline.yaml", artifacts: "/a", bootstrapServers: "h:1",
-                isBrokerDurable: false, postgres: nil, profile: "latency",
-                processes: [
-                    .init(
-                        name: "ingest-consumer", state: "ready", pid: 5, startTicks: 6, startedAt: nil, restarts: 2,
-                        lastExit: "signal 9", problem: nil, healthPort: 80, log: "/l")
-                ])
+                configuration: DeploymentConfiguration(
+                    data: data, programs: "/p", pipeline: "/a b/pipeline.yaml", artifacts: "/a",
+                    broker: ExternalBrokerProvider(servers: "h:1"), postgres: nil))
+            #expect(state.startTicks == figures.startTicks)
+            state.processes = [
+                .init(
+                    name: "ingest-consumer", state: "ready", pid: 5, startTicks: 6, startedAt: nil, restarts: 2,
+                    lastExit: "signal 9", problem: nil, healthPort: 80, log: "/l")
+            ]
             try state.write(data)
             #expect(try DeploymentState.ofRunning(data) == state)
             state.startTicks += 1

@@ -1,6 +1,7 @@
 // PublishCommand: `penstock publish` sends events from a file to a pipeline's input topic.
 
 import ArgumentParser
+import EventContracts
 import Kafka
 import PipelineContract
 

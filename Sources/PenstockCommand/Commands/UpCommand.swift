@@ -113,15 +113,11 @@ struct UpCommand: ParsableCommand {
         try StackDatabase.removeAddresses(data: data)
         let deployment = Deployment(
             configuration: configuration, postgresHost: try StackDatabase.host(configuration),
-            resetOffsets: { try StackDatabase.resetOffsets(ownerURL: $0, pipelinePath: configuration.pipeline) })
-        let initial = DeploymentState(
-            phase: .starting, failure: nil, pid: getpid(),
-            startTicks: ProcessFigures(pid: getpid())?.startTicks ?? 0, startedAt: Timestamp.now(),
-            pipeline: configuration.pipeline, artifacts: configuration.artifacts, bootstrapServers: nil,
-            isBrokerDurable: configuration.broker.isDurable, postgres: nil, profile: configuration.profile,
-            processes: [])
+            resetOffsets: {
+                try StackDatabase.resetOffsets(ownerURL: $0, servers: $1, pipelinePath: configuration.pipeline)
+            })
         let supervisor = try Supervisor(
-            data: data, children: try deployment.children(), initial: initial,
+            data: data, children: try deployment.children(), initial: DeploymentState(configuration: configuration),
             describe: { deployment.describe(&$0) },
             report: { Console.note("\(Timestamp.now()) penstock: \($0)") })
         try supervisor.run()
@@ -133,7 +129,7 @@ struct UpCommand: ParsableCommand {
         let (configuration, _) = try options.configuration()
         let data = configuration.data
         try data.prepare()
-        do { _ = consume try data.lock() }
+        do { let _ = try data.lock() }
         let stack = try BackgroundStack.start(configuration, exitsWithParent: false)
         let state = try stack.waitUntilReady(seconds: Self.startSecondsMax) { state in
             Progress.wait(for: state)

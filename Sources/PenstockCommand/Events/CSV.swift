@@ -18,10 +18,11 @@ struct CSV {
         self.path = path
         var records = try Self.records(path: path, bytes: bytes)
         guard !records.isEmpty else { throw CommandFailure("\(path) is empty: its first line must name the columns") }
-        header = records.removeFirst()
-        if let index = records.firstIndex(where: { $0.count != header.count }) {
+        let names = records.removeFirst()
+        header = names
+        if let index = records.firstIndex(where: { $0.count != names.count }) {
             throw CommandFailure(
-                "\(path), record \(index + 2): \(records[index].count) cells, but the header names \(header.count)")
+                "\(path), record \(index + 2): \(records[index].count) cells, but the header names \(names.count)")
         }
         rows = records
     }
