@@ -35,7 +35,7 @@ import CRdKafka
 
     /// Gives the handles back; must happen before the client is destroyed.
     mutating func removeAll() {
-        unsafe handles.forEach { unsafe rd_kafka_topic_destroy($0) }
+        for index in unsafe handles.indices { unsafe rd_kafka_topic_destroy(handles[index]) }
         unsafe handles.removeAll()
         names.removeAll()
     }

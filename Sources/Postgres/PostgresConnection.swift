@@ -139,10 +139,11 @@ import Glibc
 
     // MARK: - COPY
 
-    /// Sends rows of `writer` through `COPY … FROM STDIN (FORMAT binary)`. Gives the number of rows copied.
+    /// Sends rows of `writer` (all, or those of some ranges) through `COPY … FROM STDIN (FORMAT binary)`. Gives the number
+    /// of rows copied.
     @discardableResult
     public func copy(
-        _ sql: String, from writer: BinaryCopyWriter, rows: Range<Int>? = nil
+        _ sql: String, from writer: BinaryCopyWriter, rows: [Range<Int>]? = nil
     ) throws(PostgresError) -> Int {
         let handle = unsafe try open()
         let deadline = ContinuousClock.now + operationTimeout
@@ -158,12 +159,11 @@ import Glibc
             throw error
         }
         try put(BinaryCopyWriter.header[...], until: deadline)
-        let range = writer.range(of: rows ?? 0..<writer.rowCount)
-        var start = range.lowerBound
-        while start < range.upperBound {
-            let end = min(start + Self.copyChunkBytes, range.upperBound)
-            try put(writer.bytes[start..<end], until: deadline)
-            start = end
+        for range in (rows ?? [0..<writer.rowCount]).map(writer.range(of:)) {
+            for start in stride(from: range.lowerBound, to: range.upperBound, by: Self.copyChunkBytes) {
+                let end = min(start + Self.copyChunkBytes, range.upperBound)
+                try put(writer.bytes[start..<end], until: deadline)
+            }
         }
         try put(BinaryCopyWriter.trailer[...], until: deadline)
         while true {

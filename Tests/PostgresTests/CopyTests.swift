@@ -57,9 +57,9 @@ extension PostgresTests {
                 writer.write(number)
                 writer.write(filler)
             }
-            #expect(try connection.copy("COPY t FROM STDIN (FORMAT binary)", from: writer, rows: 10..<4_990) == 4_980)
-            #expect(try connection.copy("COPY t FROM STDIN (FORMAT binary)", from: writer, rows: 4_999..<5_000) == 1)
-            #expect(try connection.copy("COPY t FROM STDIN (FORMAT binary)", from: writer, rows: 3..<3) == 0)
+            #expect(try connection.copy("COPY t FROM STDIN (FORMAT binary)", from: writer, rows: [10..<4_990]) == 4_980)
+            #expect(try connection.copy("COPY t FROM STDIN (FORMAT binary)", from: writer, rows: [4_999..<5_000]) == 1)
+            #expect(try connection.copy("COPY t FROM STDIN (FORMAT binary)", from: writer, rows: [3..<3]) == 0)
             let bounds = try connection.query("SELECT min(l), max(l), count(*) FROM t")
             #expect(try bounds.value(Int.self, row: 0, column: 0) == 10)
             #expect(try bounds.value(Int.self, row: 0, column: 1) == 4_999)
@@ -82,10 +82,10 @@ extension PostgresTests {
             #expect(encoding?.isDataError == true)
             #expect(encoding?.context?.contains("line 3") == true)
             let check = #expect(throws: PostgresError.self) {
-                try connection.copy("COPY t FROM STDIN (FORMAT binary)", from: writer, rows: 3..<10)
+                try connection.copy("COPY t FROM STDIN (FORMAT binary)", from: writer, rows: [3..<10])
             }
             #expect(check?.sqlState == "23514")
-            #expect(try connection.copy("COPY t FROM STDIN (FORMAT binary)", from: writer, rows: 3..<5) == 2)
+            #expect(try connection.copy("COPY t FROM STDIN (FORMAT binary)", from: writer, rows: [3..<5]) == 2)
         }
 
         @Test("A COPY that is refused and a statement that is no COPY leave the connection usable")
