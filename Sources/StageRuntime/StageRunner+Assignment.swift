@@ -125,10 +125,7 @@ extension StageRunner {
     /// - Returns: false when the process must stop.
     private func examine(_ plan: StartPlan) -> Bool {
         if plan.resolution.isBeyondEnd {
-            deferredFailure = StageFailure(
-                "The stored position \(plan.resolution.position) of \(plan.start.partition) lies beyond the end of its log "
-                    + "(\(plan.watermarks.high)): the topic was made anew or truncated; reset the offsets of group "
-                    + "'\(settings.group)' if that was meant")
+            deferBeyondEnd(plan.start.partition, position: plan.resolution.position, end: plan.watermarks.high)
             return false
         }
         if plan.crashGuard.isSuspicious, plan.start.crashGuard == nil, let until = plan.crashGuard.chunkEndMax {
@@ -142,6 +139,12 @@ extension StageRunner {
         }
         guard let lost = plan.resolution.lostRange else { return true }
         return raiseLoss(plan.start.partition, lost)
+    }
+
+    func deferBeyondEnd(_ partition: TopicPartition, position: Int64, end: Int64) {
+        deferredFailure = StageFailure(
+            "The stored position \(position) of \(partition) lies beyond the end of its log (\(end)): the topic was made anew "
+                + "or truncated; reset the offsets of group '\(settings.group)' if that was meant")
     }
 
     /// Loss is never silent.
@@ -335,7 +338,7 @@ extension StageRunner {
 
 /// Where one partition starts, and why.
 struct StartPlan {
-    var start: StagePendingStart
+    var start: PendingStart
     var watermarks: Watermarks
     var resolution: StartResolution
     var crashGuard: CrashGuard
@@ -343,7 +346,7 @@ struct StartPlan {
     var replayFrom: Int64
 
     init(
-        start: StagePendingStart, position: StartPosition, committed: CommittedOffset?, watermarks: Watermarks,
+        start: PendingStart, position: StartPosition, committed: CommittedOffset?, watermarks: Watermarks,
         pipelineStart: StageSettings.PipelineStart, limits: CrashGuardLimits
     ) {
         self.start = start

@@ -97,9 +97,10 @@ extension StageRunner {
             let wait = Int32(clamping: settings.requestMillisecondsMax)
             let watermarks = try consumer.watermarks(KafkaPartition(partition), timeoutMilliseconds: wait)
             guard position <= watermarks.high else {
-                throw StageFailure.beyondEnd(partition, position: position, end: watermarks.high)
+                return deferBeyondEnd(partition, position: position, end: watermarks.high)
             }
-            let lost = max(position, ledgers[index].collectedEnd)..<max(position, watermarks.low, ledgers[index].collectedEnd)
+            let first = max(position, ledgers[index].collectedEnd)
+            let lost = first..<max(first, watermarks.low)
             if !lost.isEmpty, !raiseLoss(partition, lost) { return }
             ledgers[index].skip(to: watermarks.low)
             try consumer.seek([(KafkaPartition(partition), ledgers[index].nextOffset)], timeoutMilliseconds: wait)

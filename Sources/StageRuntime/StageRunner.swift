@@ -1,7 +1,7 @@
 // StageRunner: the loop of a stage: poll, collect, process, deliver, commit; on one dedicated thread.
 
-public import EventContracts
-public import Kafka
+import EventContracts
+import Kafka
 public import Logging
 public import Observability
 
@@ -92,15 +92,6 @@ public final class StageRunner<P: StageProcessor, D: Delivery> where P.Output ==
     /// Why the stage cannot work at present, as readiness shows it.
     enum Condition: String {
         case broker, delivery, assignment, rebuild, commit, stopping
-    }
-
-    /// A partition between assignment and the first record.
-    struct PendingStart {
-        var partition: TopicPartition
-        /// The client reads it already (after `.restart`): seek rather than assign.
-        var isAssigned = false
-        /// Kept over a restart within this process: no one died.
-        var crashGuard: CrashGuard?
     }
 
     struct Work {
@@ -247,6 +238,15 @@ public final class StageRunner<P: StageProcessor, D: Delivery> where P.Output ==
             throw StageFailure(error.message)
         }
     }
+}
+
+/// A partition between assignment and the first record.
+struct PendingStart {
+    var partition: TopicPartition
+    /// The client reads it already (after `.restart`): seek rather than assign.
+    var isAssigned = false
+    /// Kept over a restart within this process: no one died.
+    var crashGuard: CrashGuard?
 }
 
 /// What keeps a batch from moving on.
