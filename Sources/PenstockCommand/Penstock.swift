@@ -26,13 +26,14 @@ public struct Penstock: ParsableCommand {
 
     static let groups: [CommandGroup] = [
         CommandGroup(name: "Run", subcommands: [
-            UpCommand.self, DownCommand.self, StatusCommand.self, DoctorCommand.self,
+            DemoCommand.self, UpCommand.self, DownCommand.self, StatusCommand.self, DoctorCommand.self,
         ]),
         CommandGroup(name: "Publish and watch", subcommands: [
             PublishCommand.self, TailCommand.self, LagCommand.self, DeadLettersCommand.self,
         ]),
         CommandGroup(name: "Pipelines and models", subcommands: [
-            TopicsCommand.self, OffsetsCommand.self, ServePostgresCommand.self,
+            LintCommand.self, FitCommand.self, TrainCommand.self, TopicsCommand.self, OffsetsCommand.self,
+            ServePostgresCommand.self,
         ]),
     ]
 

@@ -6,6 +6,11 @@ struct OutgoingEvent: Equatable, Sendable {
         var name: String
         var value: [UInt8]
 
+        init(name: String, value: [UInt8]) {
+            self.name = name
+            self.value = value
+        }
+
         init(_ name: String, _ value: String) {
             self.name = name
             self.value = Array(value.utf8)
