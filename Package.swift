@@ -118,12 +118,8 @@ let package = Package(
             path: "Tests/TestSupport", swiftSettings: strict),
         test("KafkaTests", ["Kafka", "TestSupport"]),
         test("ObservabilityTests", ["Observability", logging] + nio),
-        test(
-            "PostgresTests",
-            [
-                "Postgres", "SinkStage", "StageRuntime", "EventContracts", "PipelineContract", "Kafka",
-                "LocalDeployment", "TestSupport",
-            ]),
+        test("ProcessControlTests", ["ProcessControl", "Kafka", "TestSupport", "embedded-broker"]),
+        test("PostgresTests", ["Postgres", "SinkStage", "TestSupport"]),
         test("JSONColumnsTests", ["JSONColumns"]),
         test("EventContractsTests", ["EventContracts", "Digests"]),
         test("PipelineContractTests", ["PipelineContract", "EventContracts"]),
