@@ -1,0 +1,126 @@
+// Bytes+Text: appending spans, numbers, hexadecimal and JSON text to byte arrays without a String in between.
+
+extension [UInt8] {
+    /// Appends a copy of `bytes`.
+    @inline(__always)
+    public mutating func append(copying bytes: RawSpan) {
+        bytes.withUnsafeBytes { unsafe append(contentsOf: $0) }
+    }
+
+    /// Appends the decimal digits of an integer.
+    public mutating func appendDecimal<T: FixedWidthInteger>(_ value: T) {
+        if value < 0 { append(0x2d) }
+        var rest = value.magnitude
+        let start = count
+        repeat {
+            append(0x30 + UInt8(truncatingIfNeeded: rest % 10))
+            rest /= 10
+        } while rest > 0
+        var low = start
+        var high = count - 1
+        while low < high {
+            swapAt(low, high)
+            low += 1
+            high -= 1
+        }
+    }
+
+    /// Appends `width` decimal digits, with leading zeros; higher digits are cut off.
+    mutating func appendPadded(_ value: Int, width: Int) {
+        var divisor = 1
+        for _ in 1..<width { divisor *= 10 }
+        var rest = value
+        while divisor > 0 {
+            append(0x30 + UInt8(truncatingIfNeeded: rest / divisor % 10))
+            rest %= divisor
+            divisor /= 10
+        }
+    }
+
+    /// Appends the shortest text that reads back as the same Float32, valid as a JSON number.
+    ///
+    /// At most 15 ASCII characters, which a Swift String holds without an allocation.
+    public mutating func appendShortest(_ value: Float) {
+        precondition(value.isFinite, "JSON has no text for a number that is not finite")
+        append(contentsOf: value.description.utf8)
+    }
+
+    /// Appends 16 lower-case hexadecimal digits.
+    public mutating func appendHexadecimal(_ value: UInt64) {
+        for shift in stride(from: 60, through: 0, by: -4) {
+            append(Hexadecimal.digit(UInt8(truncatingIfNeeded: value >> UInt64(shift)) & 15))
+        }
+    }
+
+    /// Appends the ASCII characters of a literal.
+    @inline(__always)
+    public mutating func append(ascii text: StaticString) {
+        unsafe append(contentsOf: UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
+    }
+
+    /// Appends a JSON string, quotes included. `text` must be valid UTF-8.
+    public mutating func appendJSONString(_ text: RawSpan) {
+        append(0x22)
+        var clean = 0
+        for index in 0..<text.byteCount {
+            let byte = text.little(UInt8.self, at: index)
+            guard byte < 0x20 || byte == 0x22 || byte == 0x5c else { continue }
+            append(copying: text.extracting(clean..<index))
+            appendJSONEscape(byte)
+            clean = index + 1
+        }
+        append(copying: text.extracting(clean..<text.byteCount))
+        append(0x22)
+    }
+
+    /// Appends a JSON string, or `null`.
+    public mutating func appendJSONString(orNull text: RawSpan?) {
+        guard let text else { return append(ascii: "null") }
+        appendJSONString(text)
+    }
+
+    private mutating func appendJSONEscape(_ byte: UInt8) {
+        append(0x5c)
+        switch byte {
+        case 0x22, 0x5c: append(byte)
+        case 0x08: append(0x62)
+        case 0x09: append(0x74)
+        case 0x0a: append(0x6e)
+        case 0x0c: append(0x66)
+        case 0x0d: append(0x72)
+        default:
+            append(ascii: "u00")
+            append(Hexadecimal.digit(byte >> 4))
+            append(Hexadecimal.digit(byte & 15))
+        }
+    }
+}
+
+/// Reading and writing of lower-case hexadecimal digits.
+public enum Hexadecimal {
+    /// The digit of 0...15.
+    @inline(__always)
+    static func digit(_ value: UInt8) -> UInt8 { value < 10 ? 0x30 + value : 0x57 + value }
+
+    /// Reads 1 to 16 lower-case digits; nil for anything else.
+    public static func parse(_ bytes: RawSpan) -> UInt64? {
+        guard (1...16).contains(bytes.byteCount) else { return nil }
+        var value: UInt64 = 0
+        for index in 0..<bytes.byteCount {
+            let byte = bytes.little(UInt8.self, at: index)
+            switch byte {
+            case 0x30...0x39: value = value << 4 | UInt64(byte - 0x30)
+            case 0x61...0x66: value = value << 4 | UInt64(byte - 0x57)
+            default: return nil
+            }
+        }
+        return value
+    }
+
+    /// Sixteen lower-case digits.
+    public static func text(_ value: UInt64) -> String {
+        var bytes: [UInt8] = []
+        bytes.appendHexadecimal(value)
+        return String(decoding: bytes, as: UTF8.self)
+    }
+}

@@ -1,0 +1,55 @@
+// UTF8Check: whether bytes are well-formed UTF-8, without a String.
+
+extension RawSpan {
+    /// Whether the bytes are well-formed UTF-8 (Unicode 15, table 3-7): no surrogates, no overlong forms.
+    public var isUTF8: Bool {
+        var index = 0
+        while index < byteCount {
+            if index + 8 <= byteCount, little(UInt64.self, at: index) & 0x8080_8080_8080_8080 == 0 {
+                index += 8
+                continue
+            }
+            guard let length = scalarLength(at: index) else { return false }
+            index += length
+        }
+        return true
+    }
+
+    /// Whether a control character (U+0000-001F, U+007F-009F) is among the characters of valid UTF-8. CloudEvents
+    /// forbids them in attributes, and PostgreSQL cannot store U+0000 in a text.
+    public var hasControlCharacter: Bool {
+        for index in 0..<byteCount {
+            let byte = little(UInt8.self, at: index)
+            if byte < 0x20 || byte == 0x7f { return true }
+            guard byte == 0xc2, index + 1 < byteCount else { continue }
+            if little(UInt8.self, at: index + 1) < 0xa0 { return true }
+        }
+        return false
+    }
+
+    /// Bytes of the well-formed character at `index`, or nil.
+    private func scalarLength(at index: Int) -> Int? {
+        let first = little(UInt8.self, at: index)
+        switch first {
+        case 0x00...0x7f: return 1
+        case 0xc2...0xdf: return follows(index, 1, 0x80...0xbf)
+        case 0xe0: return follows(index, 2, 0xa0...0xbf)
+        case 0xe1...0xec, 0xee...0xef: return follows(index, 2, 0x80...0xbf)
+        case 0xed: return follows(index, 2, 0x80...0x9f)
+        case 0xf0: return follows(index, 3, 0x90...0xbf)
+        case 0xf1...0xf3: return follows(index, 3, 0x80...0xbf)
+        case 0xf4: return follows(index, 3, 0x80...0x8f)
+        default: return nil
+        }
+    }
+
+    /// `continuations` bytes follow `index`, the first of them in `second`.
+    private func follows(_ index: Int, _ continuations: Int, _ second: ClosedRange<UInt8>) -> Int? {
+        guard index + continuations < byteCount, second.contains(little(UInt8.self, at: index + 1)) else { return nil }
+        for offset in stride(from: 2, through: continuations, by: 1)
+        where little(UInt8.self, at: index + offset) & 0xc0 != 0x80 {
+            return nil
+        }
+        return continuations + 1
+    }
+}
