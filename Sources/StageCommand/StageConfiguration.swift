@@ -1,5 +1,6 @@
 // StageConfiguration: command line and environment, read once and validated.
 
+import EventContracts
 import Glibc
 public import Kafka
 public import Logging

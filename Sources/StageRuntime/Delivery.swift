@@ -170,7 +170,7 @@ public struct DeliveryFailure: Error, Sendable, CustomStringConvertible {
 ///   `poll` ends it by size or age with the offsets inside (`commitsGroupOffsets` is true, so the runner does not commit
 ///   them itself and hands over the crash mark in `ProcessedBatch.groupMetadata`); an aborted transaction answers `.restart`, a fenced
 ///   producer throws `.fenced`.
-public protocol Delivery<Output> {
+public protocol Delivery<Output>: SendableMetatype {
     associatedtype Output: StageOutput
 
     /// Whether this delivery commits the group's offsets itself (inside its transactions).
