@@ -1,6 +1,6 @@
 // Fingerprint: what is remembered of the last record of a partition, to notice a topic that was made anew.
 
-public import EventContracts
+import EventContracts
 
 /// The last processed record of a partition, as stored beside the offset.
 public struct Fingerprint: Sendable, Equatable {

@@ -1,5 +1,6 @@
 // SinkSchema: applying and checking the migrations.
 
+import PipelineContract
 public import Postgres
 
 /// The state of the sink's schema. `migrate` runs as the owner of the schema, `check` as anyone who may read it.
