@@ -99,7 +99,8 @@ struct Planner {
         }
         if let version = model.opsets["ai.onnx.ml"], !(1...5).contains(version) {
             throw ONNXError(
-                .unsupported, "the model uses opset \(version) of ai.onnx.ml, this engine knows 1 to 5: export it again")
+                .unsupported, "the model uses opset \(version) of ai.onnx.ml, this engine knows 1 to 5: export it again"
+            )
         }
     }
 
@@ -121,7 +122,8 @@ struct Planner {
                     + "export it with float32 inputs")
         }
         guard let shape = input.shape, let first = shape.first, shape.count >= 2 else {
-            throw ONNXError(.unsupported, "the input '\(input.name)' has no declared shape [N, features]: export it with one")
+            throw ONNXError(
+                .unsupported, "the input '\(input.name)' has no declared shape [N, features]: export it with one")
         }
         var rowShape: [Int] = []
         for dimension in shape.dropFirst() {
@@ -239,7 +241,8 @@ struct Planner {
 
     /// Input `index` as constant integers: shapes and axes.
     func integerConstant(_ node: PlanNode, _ index: Int) throws(ONNXError) -> [Int64] {
-        guard case .constant(let constant) = try input(node, index), case .integers(let values) = constant.storage else {
+        guard case .constant(let constant) = try input(node, index), case .integers(let values) = constant.storage
+        else {
             throw node.error(.unsupported, "input \(index) must be constant integers")
         }
         return values
@@ -271,7 +274,8 @@ struct Planner {
             guard size > 0 else { throw ONNXError(.invalidGraph, "\(place): a dimension of size 0") }
             let (product, overflow) = width.multipliedReportingOverflow(by: size)
             guard !overflow, product <= limits.tensorElementsMax / 16 else {
-                throw ONNXError(.tooLarge, "\(place): a row of shape \(rowShape) exceeds the limit tensorElementsMax / 16")
+                throw ONNXError(
+                    .tooLarge, "\(place): a row of shape \(rowShape) exceeds the limit tensorElementsMax / 16")
             }
             width = product
         }

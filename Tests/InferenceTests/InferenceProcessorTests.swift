@@ -84,7 +84,8 @@ struct InferenceProcessorTests {
         }
     }
 
-    @Test("Malformed records, another contract and scores that are not finite become dead letters, the rest predictions")
+    @Test(
+        "Malformed records, another contract and scores that are not finite become dead letters, the rest predictions")
     func deadLetters() throws {
         var batch = RecordBatch()
         append([1, 1], key: "a", row: 0, to: &batch)

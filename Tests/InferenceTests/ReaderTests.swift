@@ -88,7 +88,8 @@ struct ReaderTests {
         var writer = ONNXWriter(graphName: "g", opset: 17)
         writer.addInput("x", shape: [.free("N"), .fixed(2)])
         writer.addInitializer("c", dims: [3, 2], floats: [1, 2, 3, 4, 5, 6])
-        writer.addNode(operation, ["Concat", "Add"].contains(operation) ? ["x", "c"] : ["x"], ["y"], attributes: attributes)
+        writer.addNode(
+            operation, ["Concat", "Add"].contains(operation) ? ["x", "c"] : ["x"], ["y"], attributes: attributes)
         writer.addOutput("y", shape: [.free("N"), .fixed(2)])
         let error = #expect(throws: ONNXError.self) { try makeSession(writer.encoded()) }
         #expect(error?.code == .unsupported || error?.code == .invalidGraph)

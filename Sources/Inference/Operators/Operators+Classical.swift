@@ -146,7 +146,8 @@ extension Operators {
 
     /// `ArrayFeatureExtractor` as exporters use it: class labels by their index.
     static func arrayFeatureExtractor(_ planner: inout Planner, _ node: PlanNode) throws {
-        guard case .constant(let table) = try planner.input(node, 0), case .runtime(let index) = try planner.input(node, 1),
+        guard case .constant(let table) = try planner.input(node, 0),
+            case .runtime(let index) = try planner.input(node, 1),
             case .integer(let slot) = index.slot
         else {
             throw node.error(.unsupported, "only the look-up of an index in a constant table is implemented")

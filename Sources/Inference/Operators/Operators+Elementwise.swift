@@ -50,7 +50,9 @@ extension Operators {
                 guard node.opset >= 11 else { return try node.float(attribute, default: value) }
                 guard planner.optionalInput(node, index) != nil else { return value }
                 let (buffer, _) = try planner.floatConstant(node, index)
-                guard buffer.count == 1 else { throw node.error(.invalidGraph, "input \(index) must be a single number") }
+                guard buffer.count == 1 else {
+                    throw node.error(.invalidGraph, "input \(index) must be a single number")
+                }
                 return buffer.withSpan { $0[0] }
             }
             return .clip(
@@ -123,9 +125,11 @@ extension Operators {
         let first = Broadcasting.map(from: left.shape, to: shape)
         let second = Broadcasting.map(from: right.shape, to: shape)
         let result = try planner.gathered(
-            planner.floats(of: left, node, "input 0"), count: first.count) { Int(first[$0]) }
+            planner.floats(of: left, node, "input 0"), count: first.count
+        ) { Int(first[$0]) }
         let other = try planner.gathered(
-            planner.floats(of: right, node, "input 1"), count: second.count) { Int(second[$0]) }
+            planner.floats(of: right, node, "input 1"), count: second.count
+        ) { Int(second[$0]) }
         result.withMutableSpan { values in other.withSpan { operation.apply(&values, $0) } }
         return Constant(shape: shape, type: .float, storage: .floats(result))
     }

@@ -188,7 +188,8 @@ extension Operators {
                 known = known &* shape[index]
             case 1...Int64(planner.limits.tensorElementsMax):
                 if isBatch && index == 0 && !(size == 1 && planner.isBatchDeclaredOne) {
-                    throw node.error(.unsupported, "it fixes the batch to \(size): export it with a free first dimension")
+                    throw node.error(
+                        .unsupported, "it fixes the batch to \(size): export it with a free first dimension")
                 }
                 result.append(Int(size))
                 let (product, overflow) = known.multipliedReportingOverflow(by: Int(size))
