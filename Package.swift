@@ -121,7 +121,7 @@ let package = Package(
         test("EventContractsTests", ["EventContracts", "Digests"]),
         test("PipelineContractTests", ["PipelineContract", "EventContracts"]),
         test(
-            "InferenceTests", ["Inference", "InferenceStage", "Tensor", "EventContracts", "StageRuntime"],
+            "InferenceTests", ["Inference", "InferenceStage", "Tensor", "EventContracts", "StageRuntime", "Observability"],
             exclude: ["Fixtures"]),
         test("TransformsTests", ["Transforms", "TransformStage", "Training", "Inference"]),
         test("IngestStageTests", ["IngestStage", "JSONColumns"]),

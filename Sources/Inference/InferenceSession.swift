@@ -100,6 +100,10 @@ public final class InferenceSession {
         }
         self.plan = plan
         let width = plan.floatWidths.reduce(0, +) + 2 * plan.integerWidths.reduce(0, +)
+        guard width <= Self.scratchBytesMax / 4 else {
+            throw ONNXError(
+                .tooLarge, "one row needs \(width * 4) bytes of scratch, the limit is \(Self.scratchBytesMax)")
+        }
         let rows = max(1, min(rowsMax, Self.scratchBytesMax / (4 * max(width, 1))))
         self.rowsMax = rows
         workspace = Workspace(

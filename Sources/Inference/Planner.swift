@@ -43,7 +43,7 @@ struct Plan: Sendable {
 
 struct Planner {
     let limits: ONNXLimits
-    let allocator: any WeightAllocator
+    let allocator: AllocationBudget
     var values: [String: PlanValue] = [:]
     var kernels: [any Kernel] = []
     var classNames: [String]?
@@ -61,7 +61,7 @@ struct Planner {
 
     init(limits: ONNXLimits, allocator: any WeightAllocator) {
         self.limits = limits
-        self.allocator = allocator
+        self.allocator = AllocationBudget(allocator, elementsMax: limits.weightElementsMax)
     }
 
     static func plan(
@@ -82,7 +82,10 @@ struct Planner {
         for output in model.outputs { planner.uses[output.name, default: 0] += 1 }
         planner.pending[.float(0)] = planner.uses[input.name] ?? 0
         for node in model.nodes {
-            try planner.add(try planner.decoded(node, model.opsets, bytes, reader))
+            let node = try planner.decoded(node, model.opsets, bytes, reader)
+            // The classical operators carry their weights in attributes.
+            for case .floats(let weights) in node.attributes.values { parameters += weights.count }
+            try planner.add(node)
         }
         let outputs = try planner.collectOutputs(model)
         return Plan(

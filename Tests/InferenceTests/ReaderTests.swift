@@ -106,6 +106,23 @@ struct ReaderTests {
         #expect(error?.code == .tooLarge)
     }
 
+    @Test("A small file cannot make the loader allocate without bound")
+    func expandingConstants() throws {
+        var writer = ONNXWriter(graphName: "g")
+        writer.addInput("x", shape: [.free("N"), .fixed(2)])
+        let size = 2_000
+        writer.addInitializer("tall", dims: [size, 1], floats: [Float](repeating: 1, count: size))
+        writer.addInitializer("wide", dims: [1, size], floats: [Float](repeating: 1, count: size))
+        for index in 0..<20 { writer.addNode("Add", ["tall", "wide"], ["c\(index)"]) }
+        writer.addNode("Relu", ["x"], ["y"])
+        writer.addOutput("y", shape: [])
+        var limits = ONNXLimits()
+        limits.weightElementsMax = 1 << 24
+        let bytes = writer.encoded()
+        let error = #expect(throws: ONNXError.self) { try InferenceSession(bytes.span.bytes, limits: limits) }
+        #expect(error?.code == .tooLarge && error?.message.contains("weightElementsMax") == true)
+    }
+
     @Test("Reading before writing, writing twice and missing outputs are named")
     func invalidGraphs() throws {
         func message(_ build: (inout ONNXWriter) -> Void) -> String? {

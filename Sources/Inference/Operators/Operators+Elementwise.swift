@@ -122,6 +122,7 @@ extension Operators {
             throw node.error(.invalidGraph, "the shapes \(left.shape) and \(right.shape) do not fit")
         }
         try planner.checkWidth(shape, node.place)
+        try planner.allocator.charge(2 * shape.reduce(1, *))
         let first = Broadcasting.map(from: left.shape, to: shape)
         let second = Broadcasting.map(from: right.shape, to: shape)
         let result = try planner.gathered(
@@ -156,6 +157,7 @@ extension Operators {
         if buffer.count == 1 || shape == rowShape {
             row = buffer
         } else {
+            try planner.allocator.charge(width)
             let map = Broadcasting.map(from: shape, to: rowShape)
             row = try planner.gathered(buffer, count: width) { Int(map[$0]) }
         }
@@ -214,6 +216,7 @@ extension Operators {
             return target
         }
         let target = try planner.acquireFloats(width, node.place)
+        try planner.allocator.charge(width)
         planner.kernels.append(
             GatherKernel(
                 source: slot, target: target, sourceWidth: from.reduce(1, *),

@@ -221,6 +221,7 @@ extension Operators {
             throw node.error(.invalidGraph, "the permutation \(order) of rank \(shape.count)")
         }
         let transposed = order.map { shape[$0] }
+        try planner.allocator.charge(shape.reduce(1, *))
         var strides = [Int](repeating: 1, count: shape.count)
         for axis in shape.indices.dropLast().reversed() { strides[axis] = strides[axis + 1] * shape[axis + 1] }
         switch source {
