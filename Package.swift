@@ -113,7 +113,8 @@ let package = Package(
 
         // Tests.
         .target(
-            name: "TestSupport", dependencies: ["Kafka", "Postgres", "ProcessControl"], path: "Tests/TestSupport", swiftSettings: strict),
+            name: "TestSupport", dependencies: ["Kafka", "Postgres", "ProcessControl"], path: "Tests/TestSupport",
+            swiftSettings: strict),
         test("KafkaTests", ["Kafka", "TestSupport"]),
         test("ObservabilityTests", ["Observability", logging] + nio),
         test("PostgresTests", ["Postgres", "SinkStage", "TestSupport"]),
@@ -121,7 +122,8 @@ let package = Package(
         test("EventContractsTests", ["EventContracts", "Digests"]),
         test("PipelineContractTests", ["PipelineContract", "EventContracts"]),
         test(
-            "InferenceTests", ["Inference", "InferenceStage", "Tensor", "EventContracts", "StageRuntime", "Observability"],
+            "InferenceTests",
+            ["Inference", "InferenceStage", "Tensor", "EventContracts", "StageRuntime", "Observability"],
             exclude: ["Fixtures"]),
         test("TransformsTests", ["Transforms", "TransformStage", "Training", "Inference"]),
         test("IngestStageTests", ["IngestStage", "JSONColumns"]),
