@@ -117,6 +117,7 @@ let package = Package(
             swiftSettings: strict),
         test("KafkaTests", ["Kafka", "TestSupport"]),
         test("ObservabilityTests", ["Observability", logging] + nio),
+        test("ProcessControlTests", ["ProcessControl", "Kafka", "TestSupport", "embedded-broker"]),
         test("PostgresTests", ["Postgres", "SinkStage", "TestSupport"]),
         test("JSONColumnsTests", ["JSONColumns"]),
         test("EventContractsTests", ["EventContracts", "Digests"]),

@@ -145,6 +145,7 @@ struct ProducerTests {
 
         let producer = try broker.makeProducer([
             "transactional.id": TestBroker.uniqueName("transactional"), "transaction.timeout.ms": "10000",
+            "delivery.timeout.ms": "10000",
         ])
         let index = try producer.registerTopic(output)
         try producer.initializeTransactions(timeoutMilliseconds: 10_000)
@@ -170,7 +171,9 @@ struct ProducerTests {
     @Test("A transaction out of turn is an error of state")
     func transactionState() throws {
         let broker = try TestBroker()
-        let producer = try broker.makeProducer(["transactional.id": TestBroker.uniqueName("transactional")])
+        let producer = try broker.makeProducer([
+            "transactional.id": TestBroker.uniqueName("transactional"), "delivery.timeout.ms": "10000",
+        ])
         let error = #expect(throws: KafkaError.self) { try producer.beginTransaction() }
         #expect(error?.code == .invalidState)
     }
