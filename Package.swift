@@ -119,12 +119,18 @@ let package = Package(
         test("KafkaTests", ["Kafka", "TestSupport"]),
         test("ObservabilityTests", ["Observability", logging] + nio),
         test("ProcessControlTests", ["ProcessControl", "Kafka", "TestSupport", "embedded-broker"]),
-        test("PostgresTests", ["Postgres", "SinkStage", "TestSupport"]),
+        test(
+            "PostgresTests",
+            [
+                "Postgres", "SinkStage", "StageRuntime", "EventContracts", "PipelineContract", "Kafka",
+                "LocalDeployment", "TestSupport",
+            ]),
         test("JSONColumnsTests", ["JSONColumns"]),
         test("EventContractsTests", ["EventContracts", "Digests"]),
         test("PipelineContractTests", ["PipelineContract", "EventContracts"]),
         test(
-            "InferenceTests", ["Inference", "InferenceStage", "Tensor", "EventContracts", "StageRuntime"],
+            "InferenceTests",
+            ["Inference", "InferenceStage", "Tensor", "EventContracts", "StageRuntime", "Observability"],
             exclude: ["Fixtures"]),
         test(
             "TransformsTests",

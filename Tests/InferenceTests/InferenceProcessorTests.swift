@@ -4,6 +4,7 @@ import EventContracts
 import Foundation
 import Inference
 import InferenceStage
+import Observability
 import StageRuntime
 import Testing
 
@@ -34,11 +35,11 @@ struct InferenceProcessorTests {
     }
 
     private func processor(
-        version: String = "1", isTwoClass: Bool = false, observe: @escaping (Duration) -> Void = { _ in }
+        version: String = "1", isTwoClass: Bool = false, computeSeconds: Histogram? = nil
     ) throws -> InferenceProcessor {
         InferenceProcessor(
             model: try model(version: version, isTwoClass: isTwoClass), contractHash: ModelPackage.contract,
-            observeCompute: observe)
+            computeSeconds: computeSeconds)
     }
 
     private func model(version: String, isTwoClass: Bool = false) throws -> LoadedModel {
@@ -61,14 +62,15 @@ struct InferenceProcessorTests {
             var batch = RecordBatch()
             for row in 0..<300 { append([Float(row) / 100, -1], key: "k\(row % 7)", row: row, to: &batch) }
             batch.seal()
-            var computes: [Duration] = []
-            var processor = try processor(isTwoClass: isTwoClass) { computes.append($0) }
+            let computes = MetricsRegistry().histogram(
+                MetricNames.inferenceComputeSeconds, "inference", "test-model")
+            var processor = try processor(isTwoClass: isTwoClass, computeSeconds: computes)
             var output = processor.makeOutput()
             try processor.process(batch, context: context, into: &output)
             #expect(output.firstWithoutSingleOutcome(count: batch.count) == nil)
             #expect(output.emissions.map(\.source) == Array(0..<300) && output.deadLetters.isEmpty)
             #expect(output.emissions.allSatisfy { $0.topicIndex == 0 })
-            #expect(computes.count == 1 && computes[0] > .zero)
+            #expect(computes.snapshot.count == 1 && computes.snapshot.sum > 0)
             for (row, prediction) in try predictions(output).enumerated() {
                 let expected = 1 / (1 + exp(-(Double(row) / 100 - 3)))
                 let score = try #require(prediction["score"] as? Double)
@@ -84,7 +86,8 @@ struct InferenceProcessorTests {
         }
     }
 
-    @Test("Malformed records, another contract and scores that are not finite become dead letters, the rest predictions")
+    @Test(
+        "Malformed records, another contract and scores that are not finite become dead letters, the rest predictions")
     func deadLetters() throws {
         var batch = RecordBatch()
         append([1, 1], key: "a", row: 0, to: &batch)
@@ -129,11 +132,11 @@ struct InferenceProcessorTests {
         var batch = RecordBatch()
         append([], key: "a", row: 0, to: &batch)
         batch.seal()
-        var computes = 0
-        var processor = try processor { _ in computes += 1 }
+        let computes = MetricsRegistry().histogram(MetricNames.inferenceComputeSeconds, "inference", "test-model")
+        var processor = try processor(computeSeconds: computes)
         var output = processor.makeOutput()
         try processor.process(batch, context: context, into: &output)
-        #expect(output.deadLetters.count == 1 && computes == 0)
+        #expect(output.deadLetters.count == 1 && computes.snapshot.count == 0)
     }
 
     @Test("A successor takes over at the next batch, and a rollback brings the previous model back")

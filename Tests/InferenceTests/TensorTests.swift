@@ -13,7 +13,8 @@ struct TensorTests {
             elements: (0..<rows * columns).map { _ in Float.random(in: -1...1, using: &generator) })
     }
 
-    @Test("A product equals the sum of products, with either side transposed and for odd shapes",
+    @Test(
+        "A product equals the sum of products, with either side transposed and for odd shapes",
         arguments: [(1, 1, 1), (1, 64, 30), (3, 5, 7), (17, 2, 33), (64, 64, 64), (130, 9, 257)])
     func product(_ m: Int, _ n: Int, _ k: Int) {
         let a = random(m, k, seed: 1)
@@ -73,7 +74,8 @@ struct TensorTests {
     @Test("exp, sigmoid and tanh agree with libm to a few units in the last place")
     func functions() {
         var generator = SeededGenerator(seed: 7)
-        let values = (0..<20_000).map { _ in Float.random(in: -20...20, using: &generator) } + [0, -0.0, 1e-8, -1e-8, 0.625]
+        let values =
+            (0..<20_000).map { _ in Float.random(in: -20...20, using: &generator) } + [0, -0.0, 1e-8, -1e-8, 0.625]
         func check(_ what: String, _ apply: (inout MutableSpan<Float>) -> Void, _ exact: (Double) -> Double) {
             var results = values
             var span = results.mutableSpan
@@ -100,7 +102,9 @@ struct TensorTests {
         #expect(apply(ends, Elementwise.exp) == [0, 0, .infinity, .infinity])
         #expect(apply(ends, Elementwise.sigmoid) == [0, 0, 1, 1])
         #expect(apply(ends, Elementwise.tanh) == [-1, -1, 1, 1])
-        for function in [Elementwise.exp, Elementwise.sigmoid, Elementwise.tanh, Elementwise.relu, Elementwise.absolute] {
+        for function in [
+            Elementwise.exp, Elementwise.sigmoid, Elementwise.tanh, Elementwise.relu, Elementwise.absolute,
+        ] {
             #expect(apply([.nan], function)[0].isNaN)
         }
         #expect(apply([1, 2, 3, 1_000, 1_000, 1_000]) { Elementwise.softmaxRows(&$0, columns: 3) }[3] == Float(1) / 3)
