@@ -1,5 +1,6 @@
 // DemoRun: the steps of the demo.
 
+import ArgumentParser
 import EventContracts
 import Foundation
 import Inference
@@ -79,7 +80,7 @@ struct DemoRun {
         if artifacts.areComplete, let transform = try? FeatureTransform(loadingFor: contract, path: artifacts.transform),
             let bytes = FileManager.default.contents(atPath: artifacts.manifest),
             let manifest = try? ModelManifest.decode(Array(bytes), path: artifacts.manifest),
-            manifest.contract == transform.fitted.contract
+            manifest.contractHash == transform.contractHash
         {
             return step("Model of an earlier demo: \(manifest.name) version \(manifest.version)")
         }
