@@ -111,6 +111,8 @@ let package = Package(
         program("penstock", ["PenstockCommand", argumentParser]),
         library("Oracle", ["Kafka", "Postgres", "Digests", yams]),
         program("penstock-oracle", ["Oracle", argumentParser]),
+        .executableTarget(
+            name: "predictions-example", dependencies: ["Kafka"], path: "examples/swift", swiftSettings: strict),
 
         // Tests.
         .target(

@@ -84,7 +84,7 @@ public enum ChildProcess {
 
     /// How a child ended; nil while it runs, or when it is not ours. Only this process id is asked for: other parts of
     /// a process may have children of their own.
-    public static func reap(_ pid: Int32) -> ExitStatus? {
+    public static func reap(_ pid: Int32) -> ChildExit? {
         var raw: Int32 = 0
         while true {
             let result = waitpid(pid, &raw, WNOHANG)
@@ -112,7 +112,7 @@ public enum ChildProcess {
         return result
     }
 
-    private static func status(_ raw: Int32) -> ExitStatus {
+    private static func status(_ raw: Int32) -> ChildExit {
         raw & 0x7f == 0 ? .code((raw >> 8) & 0xff) : .signal(raw & 0x7f)
     }
 

@@ -27,7 +27,7 @@ public struct ChildPlan: Sendable, Equatable {
 }
 
 /// How a process ended.
-public enum ExitStatus: Sendable, Equatable, CustomStringConvertible {
+public enum ChildExit: Sendable, Equatable, CustomStringConvertible {
     case code(Int32)
     case signal(Int32)
 
@@ -78,7 +78,7 @@ public struct SupervisorState: Sendable {
         /// Failures since the last long life.
         public internal(set) var failures = 0
         public internal(set) var wasEverReady = false
-        public internal(set) var lastExit: ExitStatus?
+        public internal(set) var lastExit: ChildExit?
         public internal(set) var lastProblem: String?
 
         var hasProcess: Bool { pid != nil || phase == .spawning }
@@ -89,7 +89,7 @@ public struct SupervisorState: Sendable {
         case spawned(name: String, pid: Int32)
         case spawnFailed(name: String, problem: String)
         case ready(name: String)
-        case exited(pid: Int32, status: ExitStatus)
+        case exited(pid: Int32, status: ChildExit)
         case stop
         /// Time has passed.
         case tick
@@ -99,7 +99,7 @@ public struct SupervisorState: Sendable {
         case spawn(name: String)
         case signal(name: String, pid: Int32, signal: Int32)
         /// A child refused its configuration before it was ever ready: everything stops.
-        case giveUp(name: String, status: ExitStatus)
+        case giveUp(name: String, status: ChildExit)
         /// Nothing runs any more.
         case finished
     }
@@ -162,7 +162,7 @@ public struct SupervisorState: Sendable {
 
     private func index(of name: String) -> Int? { children.firstIndex { $0.plan.name == name } }
 
-    private mutating func exited(pid: Int32, status: ExitStatus, now: Int64, actions: inout [Action]) {
+    private mutating func exited(pid: Int32, status: ChildExit, now: Int64, actions: inout [Action]) {
         guard let index = children.firstIndex(where: { $0.pid == pid }) else { return }
         let wasAskedToStop = if case .stopping = children[index].phase { true } else { false }
         children[index].pid = nil

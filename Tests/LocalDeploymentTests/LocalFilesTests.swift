@@ -15,6 +15,13 @@ struct LocalFilesTests {
         return try body(path)
     }
 
+    /// How a child ended, waiting for it.
+    static func end(of pid: Int32) -> ChildExit? {
+        var info = siginfo_t()
+        while waitid(P_PID, id_t(pid), &info, WEXITED | WNOWAIT) != 0, errno == EINTR {}
+        return ChildProcess.reap(pid)
+    }
+
     @Test("The data directory comes from the option, else the environment, else the working directory")
     func choice() {
         let here = FileManager.default.currentDirectoryPath
@@ -43,7 +50,7 @@ struct LocalFilesTests {
     func unusable() throws {
         try Self.withFolder { folder in
             let file = "\(folder)/occupied"
-            FileManager.default.createFile(atPath: file, contents: nil)
+            try Data().write(to: URL(filePath: file))
             let data = DataDirectory(path: "\(file)/data")
             let error = #expect(throws: DeploymentError.self) { try data.prepare() }
             #expect(error?.message.contains(file) == true)
@@ -55,13 +62,13 @@ struct LocalFilesTests {
     @Test("Only a folder made by penstock is emptied, and what is to be kept stays")
     func clearing() throws {
         try Self.withFolder { folder in
-            FileManager.default.createFile(atPath: "\(folder)/precious", contents: nil)
+            try Data().write(to: URL(filePath: "\(folder)/precious"))
             #expect(throws: DeploymentError.self) { try DataDirectory(path: folder).clear(keeping: []) }
             #expect(FileManager.default.fileExists(atPath: "\(folder)/precious"))
             let data = DataDirectory(path: "\(folder)/data")
             try data.prepare()
-            FileManager.default.createFile(atPath: "\(data.path)/old", contents: nil)
-            FileManager.default.createFile(atPath: "\(data.path)/artifacts", contents: nil)
+            try Data().write(to: URL(filePath: "\(data.path)/old"))
+            try Data().write(to: URL(filePath: "\(data.path)/artifacts"))
             try data.clear(keeping: ["artifacts"])
             let names = try FileManager.default.contentsOfDirectory(atPath: data.path)
             #expect(Set(names) == [".penstock-data", "artifacts"])
@@ -114,7 +121,7 @@ struct LocalFilesTests {
                 Launch(
                     executable: "/bin/sh", arguments: ["-c", "echo \"$1 $WORD\"; exit 7", "sh", "a b"],
                     environment: ["WORD": "c d"]), log: log)
-            #expect(ChildProcess.wait(for: pid) == .code(7))
+            #expect(Self.end(of: pid) == .code(7))
             #expect(LogFile.tail(log, lines: 1) == ["a b c d"])
             #expect(throws: DeploymentError.self) {
                 _ = try ChildProcess.spawn(Launch(executable: "\(folder)/absent"), log: log)
@@ -130,7 +137,7 @@ struct LocalFilesTests {
             #expect(ProcessFigures(pid: pid) != nil)
             #expect(ProcessFigures.children(of: getpid()).contains(pid))
             ChildProcess.signal(pid, SIGKILL)
-            #expect(ChildProcess.wait(for: pid) == .signal(SIGKILL))
+            #expect(Self.end(of: pid) == .signal(SIGKILL))
         }
     }
 
