@@ -20,7 +20,7 @@ public struct ModelTrainingSettings: Sendable {
     public var fractions: (train: Double, validation: Double)
 
     public init(
-        kind: ModelKind = .best, hidden: [Int] = [64, 32], l2: Float = 1e-3, dropout: Float = 0, learningRate: Float = 1e-3,
+        kind: ModelKind = .best, hidden: [Int] = [128, 64], l2: Float = 1e-3, dropout: Float = 0, learningRate: Float = 3e-3,
         batchRows: Int = 64, epochsMax: Int = 200, seed: UInt64 = 1,
         fractions: (train: Double, validation: Double) = (0.6, 0.2)
     ) {
@@ -28,9 +28,9 @@ public struct ModelTrainingSettings: Sendable {
         dense = TrainingSettings(
             hidden: hidden, l2: l2, dropout: dropout, learningRate: learningRate, batchRows: batchRows,
             epochsMax: epochsMax, seed: seed)
-        // A convex problem with few parameters: larger steps, hardly any penalty.
+        // A convex problem with few parameters needs hardly any penalty.
         logistic = TrainingSettings(
-            hidden: [], l2: 1e-4, learningRate: 5 * learningRate, batchRows: batchRows, epochsMax: epochsMax, seed: seed)
+            hidden: [], l2: 1e-4, learningRate: learningRate, batchRows: batchRows, epochsMax: epochsMax, seed: seed)
         self.fractions = fractions
     }
 }
