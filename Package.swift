@@ -113,7 +113,7 @@ let package = Package(
         test("PostgresTests", ["Postgres", "SinkStage", "TestSupport"]),
         test("JSONColumnsTests", ["JSONColumns"]),
         test("EventContractsTests", ["EventContracts", "Digests"]),
-        test("PipelineContractTests", ["PipelineContract"]),
+        test("PipelineContractTests", ["PipelineContract", "EventContracts"]),
         test("InferenceTests", ["Inference", "InferenceStage", "Tensor"]),
         test("TransformsTests", ["Transforms", "TransformStage", "Training", "Inference"]),
         test("IngestStageTests", ["IngestStage", "JSONColumns"]),

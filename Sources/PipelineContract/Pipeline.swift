@@ -15,13 +15,37 @@ public struct Pipeline: Sendable {
     public var model: ModelReference
     public var batching: MicroBatching
     public var sink: SinkSettings
+
+    public init(
+        name: String, prefix: String, topics: PipelineTopics, directory: String, topicSettings: [TopicSetting],
+        input: InputContract, features: FeatureSettings, model: ModelReference, batching: MicroBatching,
+        sink: SinkSettings
+    ) {
+        self.name = name
+        self.prefix = prefix
+        self.topics = topics
+        self.directory = directory
+        self.topicSettings = topicSettings
+        self.input = input
+        self.features = features
+        self.model = model
+        self.batching = batching
+        self.sink = sink
+    }
 }
 
 public struct TopicSetting: Sendable, Equatable {
     /// Full topic name.
     public var topic: String
     public var partitions: Int
+    /// Kafka's `retention.ms`; -1 keeps everything.
     public var retentionMilliseconds: Int64
+
+    public init(topic: String, partitions: Int, retentionMilliseconds: Int64) {
+        self.topic = topic
+        self.partitions = partitions
+        self.retentionMilliseconds = retentionMilliseconds
+    }
 }
 
 /// What `ingest-consumer` accepts.
@@ -43,42 +67,39 @@ public struct InputContract: Sendable {
     public var clockSkewMilliseconds: Int64
     public var duplicateWindowRecords: Int
     public var duplicateWindowMilliseconds: Int64
+
+    public init(
+        schema: EventSchema, formats: Set<Format>, eventTimeField: String?, identity: PlainIdentity?,
+        isKeyRequired: Bool, unknownFields: UnknownFields, bytesMax: Int, depthMax: Int, clockSkewMilliseconds: Int64,
+        duplicateWindowRecords: Int, duplicateWindowMilliseconds: Int64
+    ) {
+        self.schema = schema
+        self.formats = formats
+        self.eventTimeField = eventTimeField
+        self.identity = identity
+        self.isKeyRequired = isKeyRequired
+        self.unknownFields = unknownFields
+        self.bytesMax = bytesMax
+        self.depthMax = depthMax
+        self.clockSkewMilliseconds = clockSkewMilliseconds
+        self.duplicateWindowRecords = duplicateWindowRecords
+        self.duplicateWindowMilliseconds = duplicateWindowMilliseconds
+    }
 }
 
 public struct PlainIdentity: Sendable, Equatable {
     public var idField: String
     public var source: String
-}
 
-/// A flat JSON Schema (draft 2020-12 subset), compiled once. Field order is the order in the schema file.
-public struct EventSchema: Sendable, Equatable {
-    public enum FieldType: String, Sendable { case number, integer, boolean, string, timestamp }
-
-    public struct Field: Sendable, Equatable {
-        public var name: String
-        public var type: FieldType
-        public var isRequired: Bool
-        public var isNullable: Bool
-        public var minimum: Double?
-        public var maximum: Double?
-        public var isMinimumExclusive: Bool
-        public var isMaximumExclusive: Bool
-        public var enumeration: [String]?
-        public var lengthMax: Int?
-        public var pattern: String?
+    public init(idField: String, source: String) {
+        self.idField = idField
+        self.source = source
     }
-
-    public var fields: [Field]
-    /// First word of the SHA-256 of the canonical text of the schema's fields; travels in every `events` record.
-    public var contractHash: UInt64
-
-    /// Fields whose values stand in the numeric columns: number, integer, boolean (0/1), timestamp (microseconds).
-    public var numericFields: [Field] { fields.filter { $0.type != .string } }
-    public var textFields: [Field] { fields.filter { $0.type == .string } }
 }
 
-/// One model input, made from one numeric field of the event.
+/// How the model's input row is made from an event.
 public struct FeatureSettings: Sendable {
+    /// One model input, made from one numeric field of the event.
     public struct Column: Sendable, Equatable {
         public enum Impute: Sendable, Equatable {
             case mean, median
@@ -97,11 +118,29 @@ public struct FeatureSettings: Sendable {
         /// Quantiles of the reference data that bound the usual range; used unless the policy is none.
         public var lowerQuantile: Double
         public var upperQuantile: Double
+
+        public init(
+            name: String, field: String, impute: Impute, scale: Scale, outlierPolicy: OutlierPolicy,
+            lowerQuantile: Double, upperQuantile: Double
+        ) {
+            self.name = name
+            self.field = field
+            self.impute = impute
+            self.scale = scale
+            self.outlierPolicy = outlierPolicy
+            self.lowerQuantile = lowerQuantile
+            self.upperQuantile = upperQuantile
+        }
     }
 
     public var columns: [Column]
     /// Path of the fitted transform (written by `penstock fit`).
     public var transformPath: String
+
+    public init(columns: [Column], transformPath: String) {
+        self.columns = columns
+        self.transformPath = transformPath
+    }
 }
 
 public struct ModelReference: Sendable, Equatable {
@@ -110,6 +149,12 @@ public struct ModelReference: Sendable, Equatable {
     public var manifestPath: String
     /// Score at or above which the label is 1, for binary classifiers.
     public var decisionThreshold: Double
+
+    public init(name: String, manifestPath: String, decisionThreshold: Double) {
+        self.name = name
+        self.manifestPath = manifestPath
+        self.decisionThreshold = decisionThreshold
+    }
 }
 
 /// When a micro-batch closes; whichever comes first.
@@ -117,6 +162,12 @@ public struct MicroBatching: Sendable, Equatable {
     public var recordsMax: Int
     public var bytesMax: Int
     public var deadlineMicroseconds: Int64
+
+    public init(recordsMax: Int, bytesMax: Int, deadlineMicroseconds: Int64) {
+        self.recordsMax = recordsMax
+        self.bytesMax = bytesMax
+        self.deadlineMicroseconds = deadlineMicroseconds
+    }
 }
 
 public struct SinkSettings: Sendable, Equatable {
@@ -129,4 +180,14 @@ public struct SinkSettings: Sendable, Equatable {
     public var partitionsAhead: Int
     /// Partitions wholly older than this, by event time, are dropped; nil keeps all.
     public var retentionMilliseconds: Int64?
+
+    public init(
+        schema: String, table: String, partitionSpan: PartitionSpan, partitionsAhead: Int, retentionMilliseconds: Int64?
+    ) {
+        self.schema = schema
+        self.table = table
+        self.partitionSpan = partitionSpan
+        self.partitionsAhead = partitionsAhead
+        self.retentionMilliseconds = retentionMilliseconds
+    }
 }
