@@ -124,7 +124,10 @@ let package = Package(
         test("PipelineContractTests", ["PipelineContract", "EventContracts"]),
         test(
             "InferenceTests",
-            ["Inference", "InferenceStage", "Tensor", "EventContracts", "StageRuntime", "Observability"],
+            [
+                "Inference", "InferenceStage", "Tensor", "EventContracts", "StageRuntime", "Observability",
+                "PipelineContract",
+            ],
             exclude: ["Fixtures"]),
         test("TransformsTests", ["Transforms", "TransformStage", "Training", "Inference"]),
         test("IngestStageTests", ["IngestStage", "JSONColumns"]),
