@@ -1,6 +1,7 @@
 // inference-consumer: features in, predictions out.
 
 import ArgumentParser
+import EventContracts
 import Foundation
 import Inference
 import InferenceStage
