@@ -96,7 +96,12 @@ let package = Package(
             ]),
         program("ingest-consumer", ["StageCommand", "IngestStage", argumentParser]),
         program("transform-consumer", ["StageCommand", "TransformStage", argumentParser]),
-        program("inference-consumer", ["StageCommand", "InferenceStage", argumentParser]),
+        program(
+            "inference-consumer",
+            [
+                "StageCommand", "StageRuntime", "InferenceStage", "Inference", "Tensor", "Transforms",
+                "PipelineContract", "EventContracts", logging, argumentParser,
+            ]),
         program("prediction-sink", ["StageCommand", "SinkStage", argumentParser]),
         program("embedded-broker", ["Kafka", "ProcessControl", "Observability", logging, argumentParser]),
 
@@ -132,7 +137,10 @@ let package = Package(
         test("PipelineContractTests", ["PipelineContract", "EventContracts"]),
         test(
             "InferenceTests",
-            ["Inference", "InferenceStage", "Tensor", "EventContracts", "StageRuntime", "Observability"],
+            [
+                "Inference", "InferenceStage", "Tensor", "EventContracts", "StageRuntime", "Observability",
+                "PipelineContract",
+            ],
             exclude: ["Fixtures"]),
         test(
             "TransformsTests",

@@ -5,6 +5,7 @@ import Foundation
 import Inference
 import InferenceStage
 import Observability
+import PipelineContract
 import StageRuntime
 import Testing
 
@@ -125,6 +126,28 @@ struct InferenceProcessorTests {
         let codes = Dictionary(uniqueKeysWithValues: output.deadLetters.map { ($0.source, $0.code) })
         #expect(codes == [1: .contractMismatch, 2: .malformedRecord, 3: .malformedRecord, 4: .nonFinitePrediction])
         #expect(output.deadLetters.last?.message.contains("overflow 1") == true)
+    }
+
+    @Test("A model of another name, with other features or in another order is refused for a pipeline")
+    func pipelineMismatch() throws {
+        let root = Fixture.directory.deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+        let pipeline = try PipelineLoader.load(path: root.appending(path: "topics/housing/pipeline.yaml").path)
+        func load(_ edit: (inout ModelManifest) -> Void) throws -> String {
+            let package = try ModelPackage.make {
+                $0.name = "housing-dense"
+                edit(&$0)
+            }
+            defer { package.remove() }
+            let source = try package.source()
+            let error = #expect(throws: ModelLoadError.self) {
+                try InferenceProcessor.load(
+                    source, for: pipeline, contractHash: ModelPackage.contract, registry: MetricsRegistry())
+            }
+            return try #require(error).message
+        }
+        #expect(try load { $0.name = "other" }.contains("serves 'housing-dense'"))
+        #expect(try load { $0.features = ["MedInc", "AveRooms"] }.contains("feature 2 of the model is 'AveRooms'"))
+        #expect(try load { $0.features = ["MedInc", "HouseAge"] }.contains("the pipeline makes 8"))
     }
 
     @Test("A batch of bad records alone never reaches the model")
