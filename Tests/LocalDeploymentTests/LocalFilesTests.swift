@@ -53,7 +53,7 @@ struct LocalFilesTests {
             try Data().write(to: URL(filePath: file))
             let data = DataDirectory(path: "\(file)/data")
             let error = #expect(throws: DeploymentError.self) { try data.prepare() }
-            #expect(error?.message.contains(file) == true)
+            #expect(error?.message.contains("/occupied") == true)
             #expect(error?.message.contains("--data") == true)
             #expect(error?.message.contains("\n") == false)
         }
