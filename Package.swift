@@ -123,6 +123,7 @@ let package = Package(
                 "Postgres", "SinkStage", "StageRuntime", "EventContracts", "PipelineContract", "Digests", "Kafka",
                 "Observability", "LocalDeployment", "TestSupport", logging,
             ]),
+        test("ProcessControlTests", ["ProcessControl", "Kafka", "TestSupport", "embedded-broker"]),
         test("JSONColumnsTests", ["JSONColumns"]),
         test("EventContractsTests", ["EventContracts", "Digests"]),
         test("PipelineContractTests", ["PipelineContract", "EventContracts"]),
