@@ -29,10 +29,9 @@ extension PostgresTests {
             #expect(id.high == event.eventID.high && id.low == event.eventID.low)
             #expect(try row.value(String.self, row: 0, column: 1) == "/test")
             #expect(try row.value(String.self, row: 0, column: 3) == "key")
-            #expect(
-                try row.value(PostgresTimestamp.self, row: 0, column: 4).unixMicroseconds == event.time * 1_000)
-            #expect(
-                try row.value(PostgresTimestamp.self, row: 0, column: 5).unixMicroseconds == event.time * 1_000 + 4)
+            let times = (event.time * 1_000, event.time * 1_000 + 4)
+            #expect(try row.value(PostgresTimestamp.self, row: 0, column: 4).unixMicroseconds == times.0)
+            #expect(try row.value(PostgresTimestamp.self, row: 0, column: 5).unixMicroseconds == times.1)
             #expect(try row.value(String.self, row: 0, column: 6) == "m")
             #expect(try row.value(String.self, row: 0, column: 8) == "0000000000000abc")
             #expect(try row.value(Float.self, row: 0, column: 9) == 0.25)
@@ -96,8 +95,6 @@ extension PostgresTests {
             let conflicts = "error_code = 'conflicting_duplicate' AND record_offset IN (3, 6)"
             #expect(try fixture.count("dead_letter_outbox", where: conflicts) == 2)
             #expect(try fixture.count("dead_letter_outbox") == 2)
-            // published = rows + dead letters + duplicates + repeats of the very same record
-            #expect(3 + 2 + 2 + 1 == 8)
         }
 
         @Test("Unreadable records and rows that PostgreSQL refuses go to the outbox, byte for byte; the rest is stored")
@@ -128,17 +125,19 @@ extension PostgresTests {
             #expect(try fixture.count("dead_letter_outbox") == 0)
             let letters = fixture.letters.records
             #expect(letters.count == 6)
-            #expect(letters.allSatisfy { $0.topic == "\(SinkFixture.topic).dlq" && $0.key == Array("key".utf8) })
-            #expect(letters.contains { $0.value == nil })
-            #expect(letters.contains { $0.value == [0xff, 0x00, 0x01] })
-            #expect(letters.contains { $0.value == values[150] })
+            let key: [UInt8]? = Array("key".utf8)
+            let letterTopic = "\(SinkFixture.topic).dlq"
+            #expect(letters.allSatisfy { $0.topic == letterTopic && $0.key == key })
+            for value in [nil, [0xff, 0x00, 0x01], values[150]] as [[UInt8]?] {
+                #expect(letters.filter { $0.value == value }.count == 1)
+            }
             func header(_ name: String, _ letter: DeadLetterRecord) -> String? {
                 letter.headers.first { $0.name == Array(name.utf8) }?.value.map { String(decoding: $0, as: UTF8.self) }
             }
-            #expect(
-                Set(letters.compactMap { header("x-error-code", $0) })
-                    == ["sink_rejected", "empty_value", "unknown_field", "not_utf8"])
-            #expect(Set(letters.compactMap { header("__connect.errors.offset", $0) }) == ["7", "8", "20", "21", "22", "150"])
+            let codes = Set(letters.compactMap { header("x-error-code", $0) })
+            #expect(codes == ["sink_rejected", "empty_value", "unknown_field", "not_utf8"])
+            let offsets = Set(letters.compactMap { header("__connect.errors.offset", $0) })
+            #expect(offsets == ["7", "8", "20", "21", "22", "150"])
         }
 
         @Test("A batch of nothing but bad rows moves on")

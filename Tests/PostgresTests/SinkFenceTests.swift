@@ -2,6 +2,7 @@
 
 import EventContracts
 import Glibc
+import LocalDeployment
 import Postgres
 import StageRuntime
 import Synchronization

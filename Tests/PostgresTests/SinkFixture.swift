@@ -4,6 +4,7 @@ import Digests
 import EventContracts
 import Logging
 import Observability
+import PipelineContract
 import Postgres
 import StageRuntime
 import Synchronization

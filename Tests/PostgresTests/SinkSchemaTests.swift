@@ -1,6 +1,7 @@
 // SinkSchemaTests: migrations, rights and partitions.
 
 import Glibc
+import PipelineContract
 import Postgres
 import Synchronization
 import TestSupport
