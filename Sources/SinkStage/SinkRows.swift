@@ -5,7 +5,7 @@ public import Postgres
 public import StageRuntime
 
 /// Rows of a micro-batch, encoded for binary COPY, with the keys that the delivery decides by.
-public struct SinkRows: StageOutput {
+public struct SinkRows: StageOutput, Sendable {
     /// What identifies a row. The row's index in the writer is its index in `keys`.
     public struct Key: Sendable {
         /// Index of the input record.
