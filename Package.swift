@@ -113,7 +113,8 @@ let package = Package(
 
         // Tests.
         .target(
-            name: "TestSupport", dependencies: ["Kafka", "Postgres", "ProcessControl"], path: "Tests/TestSupport", swiftSettings: strict),
+            name: "TestSupport", dependencies: ["Kafka", "Postgres", "ProcessControl"], path: "Tests/TestSupport",
+            swiftSettings: strict),
         test("KafkaTests", ["Kafka", "TestSupport"]),
         test("ObservabilityTests", ["Observability", logging] + nio),
         test("ProcessControlTests", ["ProcessControl", "Kafka", "TestSupport", "embedded-broker"]),
