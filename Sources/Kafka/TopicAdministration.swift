@@ -51,7 +51,7 @@ import CRdKafka
         guard !topics.isEmpty else { return [:] }
         var handles: [OpaquePointer?] = unsafe []
         // Owned here until the end of the call; the library copies what it needs.
-        defer { for unsafehandle in unsafe handles { unsafe rd_kafka_NewTopic_destroy(handle) } }
+        defer { for index in unsafe handles.indices { unsafe rd_kafka_NewTopic_destroy(handles[index]) } }
         for topic in topics { try unsafe handles.append(Self.newTopic(topic)) }
         let event = try unsafe request(
             timeoutMilliseconds: timeoutMilliseconds, operation: RD_KAFKA_ADMIN_OP_CREATETOPICS

@@ -35,7 +35,7 @@ import CRdKafka
 
     /// Gives the handles back; must happen before the client is destroyed.
     mutating func removeAll() {
-        for unsafehandle in unsafe handles { unsafe rd_kafka_topic_destroy(handle) }
+        for index in unsafe handles.indices { unsafe rd_kafka_topic_destroy(handles[index]) }
         unsafe handles.removeAll()
         names.removeAll()
     }

@@ -204,7 +204,8 @@ struct Acceptance {
             if rule.kind == .integer, number != number.rounded() { faults.insert("wrong_type") }
             let isInside =
                 number >= rule.minimum ?? -.infinity && number <= rule.maximum ?? .infinity
-                && rule.exclusiveMinimum.map { number > $0 } ?? true && rule.exclusiveMaximum.map { number < $0 } ?? true
+                && rule.exclusiveMinimum.map { number > $0 } ?? true
+                && rule.exclusiveMaximum.map { number < $0 } ?? true
             if !isInside { faults.insert("out_of_range") }
             return FieldValue(number: number)
         case (.time, .string(let text)):
