@@ -134,7 +134,8 @@ struct VerifierTests {
             world.rows.append(row)
         },
         Fault("an invalid record that became a row", [.invalidEventAccepted, .accounting]) { world in
-            let letter = try #require(world.deadLetters[.inputs]?.records.removeFirst())
+            let letter = try #require(world.deadLetters[.inputs]?.records.first)
+            world.deadLetters[.inputs]?.records.removeFirst()
             let origin = try #require(world.inputs.records.first { $0.value == letter.value }?.origin)
             var row = world.rows[0]
             row.origin = origin
