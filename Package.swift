@@ -57,6 +57,7 @@ let package = Package(
         .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .target(name: "CSimdJSON", linkerSettings: [.linkedLibrary("simdjson")]),
+        .systemLibrary(name: "CProcess"),
 
         // Wrappers.
         library("Kafka", ["CRdKafka"], strictMemory),
@@ -64,6 +65,7 @@ let package = Package(
         library("Digests", ["COpenSSL"], strictMemory),
         library("Tensor", ["COpenBLAS"], strictMemory),
         library("JSONColumns", ["CSimdJSON"], strictMemory),
+        library("ProcessControl", ["CProcess"], strictMemory),
 
         // Records, contracts, models.
         library("EventContracts", ["Digests"]),
@@ -87,15 +89,18 @@ let package = Package(
             ]),
         library(
             "StageCommand",
-            ["StageRuntime", "Kafka", "EventContracts", "PipelineContract", "Observability", logging, argumentParser]),
+            [
+                "StageRuntime", "Kafka", "EventContracts", "PipelineContract", "Observability", "ProcessControl",
+                logging, argumentParser,
+            ]),
         program("ingest-consumer", ["StageCommand", "IngestStage", argumentParser]),
         program("transform-consumer", ["StageCommand", "TransformStage", argumentParser]),
         program("inference-consumer", ["StageCommand", "InferenceStage", argumentParser]),
         program("prediction-sink", ["StageCommand", "SinkStage", argumentParser]),
-        program("embedded-broker", ["Kafka", argumentParser]),
+        program("embedded-broker", ["Kafka", "ProcessControl", "Observability", logging, argumentParser]),
 
         // The command line, the local deployment and the verifier.
-        library("LocalDeployment", ["Kafka", "Postgres", "PipelineContract", "EventContracts"]),
+        library("LocalDeployment", ["Kafka", "Postgres", "PipelineContract", "EventContracts", "ProcessControl"]),
         library(
             "PenstockCommand",
             [
@@ -108,9 +113,16 @@ let package = Package(
 
         // Tests.
         .target(
-            name: "TestSupport", dependencies: ["Kafka", "Postgres", "LocalDeployment"], path: "Tests/TestSupport", swiftSettings: strict),
+            name: "TestSupport", dependencies: ["Kafka", "Postgres", "LocalDeployment", "ProcessControl"],
+            path: "Tests/TestSupport", swiftSettings: strict),
         test("KafkaTests", ["Kafka", "TestSupport"]),
-        test("PostgresTests", ["Postgres", "SinkStage", "LocalDeployment", "TestSupport"]),
+        test("ObservabilityTests", ["Observability", logging] + nio),
+        test(
+            "PostgresTests",
+            [
+                "Postgres", "SinkStage", "StageRuntime", "EventContracts", "PipelineContract", "Kafka",
+                "LocalDeployment", "TestSupport",
+            ]),
         test("JSONColumnsTests", ["JSONColumns"]),
         test("EventContractsTests", ["EventContracts", "Digests"]),
         test("PipelineContractTests", ["PipelineContract", "EventContracts"]),

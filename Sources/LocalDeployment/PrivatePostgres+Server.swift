@@ -29,7 +29,8 @@ extension PrivatePostgres {
             // The port was taken in between, or processes of a crashed server still hold its memory: try again.
             state.withLock { $0.server = nil }
             guard clock.now < deadline, isWorthAnotherStart(logTail) else {
-                throw PrivatePostgresError("PostgreSQL in \(directory) did not start. Its log \(logPath) ends:\n\(logTail)")
+                throw PrivatePostgresError(
+                    "PostgreSQL in \(directory) did not start. Its log \(logPath) ends:\n\(logTail)")
             }
         }
     }
@@ -150,7 +151,9 @@ extension PrivatePostgres {
         let last = state.withLock { $0.port }
         let stored = Host.readFile("\(directory)/port").flatMap { Int($0.prefix { $0.isNumber }) } ?? 0
         if let fixed = configuration.port {
-            guard Host.isFree(port: fixed) else { throw PrivatePostgresError("port \(fixed) is taken: choose another one") }
+            guard Host.isFree(port: fixed) else {
+                throw PrivatePostgresError("port \(fixed) is taken: choose another one")
+            }
             return fixed
         }
         for port in [last, stored] where port > 0 && Host.isFree(port: port) { return port }
@@ -179,15 +182,21 @@ extension PrivatePostgres {
     }
 
     private func isWorthAnotherStart(_ log: String) -> Bool {
-        ["could not bind", "Address already in use", "could not create any TCP/IP sockets", "pre-existing shared memory"]
-            .contains { log.contains($0) }
+        [
+            "could not bind", "Address already in use", "could not create any TCP/IP sockets",
+            "pre-existing shared memory",
+        ]
+        .contains { log.contains($0) }
     }
 
     // MARK: - Servers of other processes
 
     private func runningServer() -> (id: pid_t, port: Int)? {
-        guard let lines = Host.readFile("\(dataDirectory)/postmaster.pid")?.split(separator: "\n", omittingEmptySubsequences: false),
-            lines.count > 3, let id = pid_t(lines[0]), let port = Int(lines[3]), Glibc.kill(id, 0) == 0 || errno == EPERM,
+        guard
+            let lines = Host.readFile("\(dataDirectory)/postmaster.pid")?.split(
+                separator: "\n", omittingEmptySubsequences: false),
+            lines.count > 3, let id = pid_t(lines[0]), let port = Int(lines[3]),
+            Glibc.kill(id, 0) == 0 || errno == EPERM,
             Host.readFile("/proc/\(id)/cmdline")?.contains(dataDirectory) == true
         else { return nil }
         return (id, port)

@@ -26,7 +26,9 @@ final class ServerProcess: Sendable {
         exitPipe = ends
         let started = StartSignal()
         Host.startThread { [self] in
-            run(command, logPath: logPath, workingDirectory: workingDirectory, isDetached: isDetached) { started.signal() }
+            run(command, logPath: logPath, workingDirectory: workingDirectory, isDetached: isDetached) {
+                started.signal()
+            }
         }
         started.wait()
         let error = state.withLock { $0.startError }

@@ -4,6 +4,7 @@ extension PostgresConnection {
     /// Runs `body` between BEGIN and COMMIT. An error rolls back and is passed on. When the connection breaks during
     /// COMMIT nobody knows whether it happened: the error then has the kind `commitOutcomeUnknown`, and the caller has
     /// to find out on a new connection.
+    @discardableResult
     public func transaction<R>(_ body: () throws -> R) throws -> R {
         try execute("BEGIN")
         let result: R

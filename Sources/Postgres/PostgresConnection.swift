@@ -139,10 +139,11 @@ import Glibc
 
     // MARK: - COPY
 
-    /// Sends rows of `writer` through `COPY … FROM STDIN (FORMAT binary)`. Gives the number of rows copied.
+    /// Sends rows of `writer` (all, or those of some ranges) through `COPY … FROM STDIN (FORMAT binary)`. Gives the number
+    /// of rows copied.
     @discardableResult
     public func copy(
-        _ sql: String, from writer: BinaryCopyWriter, rows: Range<Int>? = nil
+        _ sql: String, from writer: BinaryCopyWriter, rows: [Range<Int>]? = nil
     ) throws(PostgresError) -> Int {
         let handle = unsafe try open()
         let deadline = ContinuousClock.now + operationTimeout
@@ -158,12 +159,11 @@ import Glibc
             throw error
         }
         try put(BinaryCopyWriter.header[...], until: deadline)
-        let range = writer.range(of: rows ?? 0..<writer.rowCount)
-        var start = range.lowerBound
-        while start < range.upperBound {
-            let end = min(start + Self.copyChunkBytes, range.upperBound)
-            try put(writer.bytes[start..<end], until: deadline)
-            start = end
+        for range in (rows ?? [0..<writer.rowCount]).map(writer.range(of:)) {
+            for start in stride(from: range.lowerBound, to: range.upperBound, by: Self.copyChunkBytes) {
+                let end = min(start + Self.copyChunkBytes, range.upperBound)
+                try put(writer.bytes[start..<end], until: deadline)
+            }
         }
         try put(BinaryCopyWriter.trailer[...], until: deadline)
         while true {
@@ -228,7 +228,8 @@ import Glibc
         let handle = unsafe try open()
         while true {
             let remaining = deadline - ContinuousClock.now
-            let milliseconds = max(0, remaining.components.seconds * 1_000 + remaining.components.attoseconds / 1_000_000_000_000_000 + 1)
+            let milliseconds = max(
+                0, remaining.components.seconds * 1_000 + remaining.components.attoseconds / 1_000_000_000_000_000 + 1)
             let events = (reading ? POLLIN : 0) | (writing ? POLLOUT : 0)
             var entry = unsafe pollfd(fd: PQsocket(handle), events: Int16(events), revents: 0)
             // `entry` lives through the call.
@@ -297,7 +298,9 @@ import Glibc
     }
 
     private func failure(_ result: PostgresResult) -> PostgresError {
-        var error = result.error(lostConnection: !isOpen)
+        // After FATAL the server closes, which the socket may show only later.
+        let isFatal = ["FATAL", "PANIC"].contains(result.diagnostic("V") ?? "")
+        var error = result.error(lostConnection: isFatal || !isOpen)
         error.message = redact(error.message)
         return error
     }
@@ -326,7 +329,9 @@ import Glibc
             lines.append(line)
         }
         var message = lines.joined(separator: " ")
-        if let sqlState, let range = message.firstRange(of: "  \(sqlState): ") { message.replaceSubrange(range, with: " ") }
+        if let sqlState, let range = message.firstRange(of: "  \(sqlState): ") {
+            message.replaceSubrange(range, with: " ")
+        }
         return PostgresError(
             .connection, "cannot connect to \(place): \(redact(message))", sqlState: sqlState, lostConnection: true)
     }

@@ -1,6 +1,6 @@
 // TestPostgres: one private PostgreSQL per test process, one database per test.
 
-import Glibc
+import Foundation
 public import LocalDeployment
 public import Postgres
 import Synchronization
@@ -24,8 +24,6 @@ public final class TestPostgres: Sendable {
         try server.createDatabase(database, owner: Self.owner)
         for role in [Self.runtime, Self.reader] { try server.allow(role: role, toConnectTo: database) }
     }
-
-    deinit { try? server.dropDatabase(database) }
 
     public func url(role: String = TestPostgres.owner) -> String { server.url(database: database, role: role) }
 
@@ -53,9 +51,9 @@ public final class TestPostgres: Sendable {
     }
 
     public static func remove(_ server: PrivatePostgres) {
-        try? server.stop(.immediate)
-        removeTree(server.directory)
-        rmdir(parent(of: server.directory))
+        try? server.stop()
+        try? FileManager.default.removeItem(
+            at: URL(fileURLWithPath: server.directory).deletingLastPathComponent())
     }
 
     private static func sharedServer() throws -> PrivatePostgres {
@@ -79,13 +77,5 @@ public final class TestPostgres: Sendable {
 
     private static func temporaryDirectory() -> String {
         "/tmp/penstock-test-\(getpid())-\(UInt32.random(in: 0...UInt32.max))/data with a space"
-    }
-
-    private static func parent(of path: String) -> String {
-        path.split(separator: "/").dropLast().reduce("") { "\($0)/\($1)" }
-    }
-
-    private static func removeTree(_ path: String) {
-        nftw(path, { path, _, _, _ in path.map { remove($0) } ?? 0 }, 32, Int32(FTW_DEPTH.rawValue | FTW_PHYS.rawValue))
     }
 }
