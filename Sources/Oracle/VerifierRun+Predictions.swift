@@ -74,11 +74,12 @@ extension VerifierRun {
         // What retention removed cannot be found any more.
         guard world.predictions.starts.values.allSatisfy({ $0 == 0 }) else { return }
         for origin in expectations.origins where found[origin] == [.row] && !seen.contains(origin) {
+            guard let expectation = expectations.byOrigin[origin], expectation.allowed.contains(.row) else { continue }
             report.add(
                 Violation(
                     .missingPrediction, "\(verifier.facts.root).predictions",
                     "the row's prediction is not in the topic",
-                    eventID: expectations.byOrigin[origin]?.event?.eventID, origin: origin))
+                    eventID: expectation.event?.eventID, origin: origin))
         }
     }
 

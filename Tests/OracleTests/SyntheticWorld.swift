@@ -113,7 +113,7 @@ struct SyntheticWorld {
                 (event("bad-3", changes: ["AveOccup": "99"]), "key-1", []),
                 (event("bad-4", changes: ["Population": "null"]), "key-1", []),
                 (event("bad-5", changes: ["timestamp": "\"2021-06-01T13:00:00Z\""]), "key-2", []),
-                (event("gap", second: 100, changes: ["MedInc": "null", "Latitude": "45"]), "key-2", []),
+                (event("gap-\(partition)", second: 100, changes: ["MedInc": "null", "Latitude": "45"]), "key-2", []),
             ]
             return values.enumerated().map { offset, value in
                 record(number, Int64(offset), value.0, key: value.1, headers: value.2)

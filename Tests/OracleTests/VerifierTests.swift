@@ -64,7 +64,7 @@ struct VerifierTests {
         Fault("another contract", [.wrongContract]) { $0.rows[6].contract = "0000000000000000" },
         Fault("another event time", [.wrongContent]) { $0.rows[6].eventTime += 1 },
         Fault("another entity", [.wrongContent]) { $0.rows[6].entity = "other" },
-        Fault("a row with another input's place", [.missingRow, .repeatedRow, .wrongEventID]) { world in
+        Fault("a row with another input's place", [.missingRow, .repeatedRow, .wrongEventID, .wrongContent]) { world in
             world.rows[0].origin = world.rows[1].origin
         },
         Fault("a swallowed dead letter", [.missingDeadLetter]) { world in
