@@ -108,17 +108,22 @@ let package = Package(
                 "Inference", argumentParser,
             ]),
         program("penstock", ["PenstockCommand", argumentParser]),
-        library("Oracle", ["Kafka", "Postgres", "Digests"]),
+        library("Oracle", ["Kafka", "Postgres", "Digests", yams]),
         program("penstock-oracle", ["Oracle", argumentParser]),
 
         // Tests.
         .target(
-            name: "TestSupport", dependencies: ["Kafka", "Postgres", "ProcessControl"], path: "Tests/TestSupport",
-            swiftSettings: strict),
+            name: "TestSupport", dependencies: ["Kafka", "Postgres", "LocalDeployment", "ProcessControl"],
+            path: "Tests/TestSupport", swiftSettings: strict),
         test("KafkaTests", ["Kafka", "TestSupport"]),
         test("ObservabilityTests", ["Observability", logging] + nio),
         test("ProcessControlTests", ["ProcessControl", "Kafka", "TestSupport", "embedded-broker"]),
-        test("PostgresTests", ["Postgres", "SinkStage", "TestSupport"]),
+        test(
+            "PostgresTests",
+            [
+                "Postgres", "SinkStage", "StageRuntime", "EventContracts", "PipelineContract", "Kafka",
+                "LocalDeployment", "TestSupport",
+            ]),
         test("JSONColumnsTests", ["JSONColumns"]),
         test("EventContractsTests", ["EventContracts", "Digests"]),
         test("PipelineContractTests", ["PipelineContract", "EventContracts"]),
