@@ -15,7 +15,8 @@ struct LogTests {
         func append(_ bytes: [UInt8]) { all.withLock { $0.append(String(decoding: bytes, as: UTF8.self)) } }
     }
 
-    private func logger(_ lines: Lines, level: Logger.Level = .info, provider: Logger.MetadataProvider? = nil) -> Logger {
+    private func logger(_ lines: Lines, level: Logger.Level = .info, provider: Logger.MetadataProvider? = nil) -> Logger
+    {
         Logger(label: "loop") { label in
             var handler = StructuredLogHandler(component: "test", label: label, level: level) { lines.append($0) }
             handler.metadataProvider = provider

@@ -31,7 +31,8 @@ struct EmbeddedBrokerTests {
             let topics = try consumer.topics(timeoutMilliseconds: 10_000)
             #expect(
                 Set(topics) == [
-                    TopicDescription(name: "a.inputs", partitionCount: 3), TopicDescription(name: "b", partitionCount: 2),
+                    TopicDescription(name: "a.inputs", partitionCount: 3),
+                    TopicDescription(name: "b", partitionCount: 2),
                 ])
             #expect(child.stop(graceMilliseconds: 20_000) == .exited(0))
         }
