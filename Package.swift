@@ -29,8 +29,8 @@ func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
     .executableTarget(name: name, dependencies: dependencies, swiftSettings: strict)
 }
 
-func test(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .testTarget(name: name, dependencies: dependencies, swiftSettings: strict)
+func test(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
+    .testTarget(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: strict)
 }
 
 let package = Package(
@@ -72,7 +72,8 @@ let package = Package(
         library("PipelineContract", ["EventContracts", "Digests", yams]),
         library("Transforms", ["EventContracts", "PipelineContract", "Digests"]),
         library("Inference", ["Tensor", "EventContracts", "Digests"]),
-        library("Training", ["Tensor", "Inference", "Transforms", "PipelineContract"]),
+        library(
+            "Training", ["Tensor", "Inference", "Transforms", "PipelineContract", "EventContracts", "Digests"]),
 
         // Runtime and stages.
         library("Observability", [logging] + nio),
@@ -95,7 +96,12 @@ let package = Package(
             ]),
         program("ingest-consumer", ["StageCommand", "IngestStage", argumentParser]),
         program("transform-consumer", ["StageCommand", "TransformStage", argumentParser]),
-        program("inference-consumer", ["StageCommand", "InferenceStage", argumentParser]),
+        program(
+            "inference-consumer",
+            [
+                "StageCommand", "StageRuntime", "InferenceStage", "Inference", "Tensor", "Transforms",
+                "PipelineContract", "EventContracts", logging, argumentParser,
+            ]),
         program("prediction-sink", ["StageCommand", "SinkStage", argumentParser]),
         program("embedded-broker", ["Kafka", "ProcessControl", "Observability", logging, argumentParser]),
 
@@ -127,8 +133,19 @@ let package = Package(
         test("JSONColumnsTests", ["JSONColumns"]),
         test("EventContractsTests", ["EventContracts", "Digests"]),
         test("PipelineContractTests", ["PipelineContract", "EventContracts"]),
-        test("InferenceTests", ["Inference", "InferenceStage", "Tensor"]),
-        test("TransformsTests", ["Transforms", "TransformStage", "Training", "Inference"]),
+        test(
+            "InferenceTests",
+            [
+                "Inference", "InferenceStage", "Tensor", "EventContracts", "StageRuntime", "Observability",
+                "PipelineContract",
+            ],
+            exclude: ["Fixtures"]),
+        test(
+            "TransformsTests",
+            [
+                "Transforms", "TransformStage", "Training", "Inference", "Tensor", "StageRuntime", "PipelineContract",
+                "EventContracts", "Digests",
+            ]),
         test("IngestStageTests", ["IngestStage", "JSONColumns"]),
         test("StageRuntimeTests", ["StageRuntime", "Kafka", "Observability", "TestSupport"]),
         test("OracleTests", ["Oracle"]),
