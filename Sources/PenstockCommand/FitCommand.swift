@@ -29,7 +29,8 @@ public struct FitCommand: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Folder for transform.json (default: PENSTOCK_ARTIFACTS, else as pipeline.yaml says).", valueName: "folder"))
+            "Folder for transform.json (default: PENSTOCK_ARTIFACTS, else as pipeline.yaml says).", valueName: "folder")
+    )
     var artifacts: String?
 
     @Option(help: "Form of the result: text or json.")
@@ -40,7 +41,8 @@ public struct FitCommand: ParsableCommand {
     public func run() throws {
         let pipeline = try PipelineLoader.load(path: pipeline)
         let table = try ReferenceTable(
-            path: Self.referencePath(reference, of: pipeline), schema: pipeline.input.schema, features: pipeline.features)
+            path: Self.referencePath(reference, of: pipeline), schema: pipeline.input.schema,
+            features: pipeline.features)
         let fit = try TransformFitter.fit(table, for: pipeline)
         let path = Self.artifact(pipeline.features.transformPath, override: artifacts)
         try fit.transform.save(to: path)

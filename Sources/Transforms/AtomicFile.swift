@@ -73,6 +73,7 @@ public enum AtomicFile {
     private static func failure(_ path: String, _ error: Int32) -> TransformError {
         TransformError(
             .fileAccess,
-            "cannot write \(path): \(systemError(error)); allow writing to \(folder(of: path)) or choose another folder")
+            "cannot write \(path): \(systemError(error)); allow writing to \(folder(of: path)) or choose another folder"
+        )
     }
 }
