@@ -127,8 +127,8 @@ let package = Package(
         test(
             "PostgresTests",
             [
-                "Postgres", "SinkStage", "StageRuntime", "EventContracts", "PipelineContract", "Kafka",
-                "LocalDeployment", "TestSupport",
+                "Postgres", "SinkStage", "StageRuntime", "EventContracts", "PipelineContract", "Digests", "Kafka",
+                "Observability", "LocalDeployment", "TestSupport", logging,
             ]),
         test("JSONColumnsTests", ["JSONColumns"]),
         test("EventContractsTests", ["EventContracts", "Digests"]),

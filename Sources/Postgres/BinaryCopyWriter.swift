@@ -3,7 +3,7 @@
 /// Builds rows for `COPY … FROM STDIN (FORMAT binary)`. Call `beginRow`, then one `write` for each column, in order.
 /// The buffer keeps its capacity over `removeAll`, and any range of rows can be sent, so that a batch is encoded once
 /// even when bad rows have to be searched for.
-public struct BinaryCopyWriter {
+public struct BinaryCopyWriter: Sendable {
     /// Signature, flags and length of the header extension (PostgreSQL documentation of COPY, "Binary Format").
     static let header: [UInt8] = [
         0x50, 0x47, 0x43, 0x4f, 0x50, 0x59, 0x0a, 0xff, 0x0d, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0,

@@ -5,7 +5,7 @@ public import Postgres
 public import StageRuntime
 
 /// Rows of a micro-batch, encoded for binary COPY, with the keys that the delivery decides by.
-public struct SinkRows: StageOutput {
+public struct SinkRows: StageOutput, Sendable {
     /// What identifies a row. The row's index in the writer is its index in `keys`.
     public struct Key: Sendable {
         /// Index of the input record.
@@ -17,7 +17,8 @@ public struct SinkRows: StageOutput {
         public var inputOffset: Int64
     }
 
-    static let columnCount = 20
+    /// The columns of `SinkMigration.stagingColumns` and the row's index.
+    static let columnCount = 21
 
     public private(set) var writer = BinaryCopyWriter(columnCount: SinkRows.columnCount)
     public private(set) var keys: [Key] = []
@@ -35,11 +36,12 @@ public struct SinkRows: StageOutput {
         deadLetters.removeAll(keepingCapacity: true)
     }
 
-    /// Adds a row; `write` must write all columns of `SinkMigration.stagingColumns`.
+    /// Adds a row; `write` must write the columns of `SinkMigration.stagingColumns`, the row's index is added here.
     mutating func appendRow(_ key: Key, _ write: (inout BinaryCopyWriter) -> Void) {
-        keys.append(key)
         writer.beginRow()
         write(&writer)
+        writer.write(Int32(keys.count))
+        keys.append(key)
     }
 
     public mutating func deadLetter(source: Int, _ code: ErrorCode, _ message: String) {

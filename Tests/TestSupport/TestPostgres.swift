@@ -18,8 +18,13 @@ public final class TestPostgres: Sendable {
     public let server: PrivatePostgres
 
     /// Starts the cluster on first use and makes a database with the roles `owner`, `runtime` and `reader`.
-    public init() throws {
-        server = try Self.sharedServer()
+    public convenience init() throws {
+        try self.init(on: Self.sharedServer())
+    }
+
+    /// A database in a cluster of the test's own.
+    public init(on server: PrivatePostgres) throws {
+        self.server = server
         database = "test_\(UInt64.random(in: 0...UInt64.max))"
         try server.createDatabase(database, owner: Self.owner)
         for role in [Self.runtime, Self.reader] { try server.allow(role: role, toConnectTo: database) }
