@@ -111,11 +111,13 @@ let package = Package(
             "PenstockCommand",
             [
                 "LocalDeployment", "Kafka", "Postgres", "PipelineContract", "EventContracts", "Transforms", "Training",
-                "Inference", argumentParser,
+                "Inference", "SinkStage", argumentParser,
             ]),
         program("penstock", ["PenstockCommand", argumentParser]),
         library("Oracle", ["Kafka", "Postgres", "Digests", yams]),
         program("penstock-oracle", ["Oracle", argumentParser]),
+        .executableTarget(
+            name: "predictions-example", dependencies: ["Kafka"], path: "examples/swift", swiftSettings: strict),
 
         // Tests.
         .target(
@@ -149,6 +151,7 @@ let package = Package(
         test("IngestStageTests", ["IngestStage", "JSONColumns"]),
         test("StageRuntimeTests", ["StageRuntime", "Kafka", "Observability", "TestSupport"]),
         test("OracleTests", ["Oracle"]),
+        test("LocalDeploymentTests", ["LocalDeployment", "PenstockCommand", "EventContracts"]),
         test("ArchitectureTests", []),
         test("IntegrationTests", ["TestSupport", "Kafka", "Postgres", "Oracle", "LocalDeployment"]),
     ]
