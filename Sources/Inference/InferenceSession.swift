@@ -100,6 +100,10 @@ public final class InferenceSession {
         }
         self.plan = plan
         let width = plan.floatWidths.reduce(0, +) + 2 * plan.integerWidths.reduce(0, +)
+        guard width <= Self.scratchBytesMax / 4 else {
+            throw ONNXError(
+                .tooLarge, "one row needs \(width * 4) bytes of scratch, the limit is \(Self.scratchBytesMax)")
+        }
         let rows = max(1, min(rowsMax, Self.scratchBytesMax / (4 * max(width, 1))))
         self.rowsMax = rows
         workspace = Workspace(
@@ -118,14 +122,16 @@ public final class InferenceSession {
                 "\(title) takes \(inputWidth) features, its manifest names \(manifest.features.count): "
                     + "the manifest belongs to another model")
         }
-        guard let score = plan.outputs.first(where: { $0.name == manifest.outputs.score }), case .float = score.slot else {
+        guard let score = plan.outputs.first(where: { $0.name == manifest.outputs.score }), case .float = score.slot
+        else {
             throw ModelLoadError(
                 .outputMismatch,
                 "\(title) has no float output '\(manifest.outputs.score)' for the score; it has "
                     + plan.outputs.map(\.name).joined(separator: ", "))
         }
         if let name = manifest.outputs.label {
-            guard let label = plan.outputs.first(where: { $0.name == name }), case .integer = label.slot, label.width == 1
+            guard let label = plan.outputs.first(where: { $0.name == name }), case .integer = label.slot,
+                label.width == 1
             else {
                 throw ModelLoadError(.outputMismatch, "\(title) has no output '\(name)' with one integer label a row")
             }

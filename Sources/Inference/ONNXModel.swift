@@ -11,6 +11,8 @@ public struct ONNXLimits: Sendable {
     public var tensorRankMax = 8
     /// Of one tensor, weights and intermediate values of one row alike.
     public var tensorElementsMax = 1 << 28
+    /// Of all weights and constants together, copies made while loading included.
+    public var weightElementsMax = 1 << 30
     public var nameBytesMax = 4_096
 
     public init() {}

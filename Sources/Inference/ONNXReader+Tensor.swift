@@ -42,7 +42,8 @@ extension ONNXReader {
         // Every element takes at least a byte of the message, so a lie about the shape cannot make us allocate.
         guard count <= message.count else {
             throw ONNXError(
-                .malformed, "tensor '\(tensor.name)' declares \(count) elements, its message has \(message.count) bytes")
+                .malformed, "tensor '\(tensor.name)' declares \(count) elements, its message has \(message.count) bytes"
+            )
         }
         return tensor
     }
@@ -154,7 +155,8 @@ extension ONNXReader {
 
     private func wrongCount(_ tensor: ONNXTensor) -> ONNXError {
         ONNXError(
-            .malformed, "tensor '\(tensor.name)' has not as many values as its shape \(tensor.dims) needs: \(tensor.count)")
+            .malformed,
+            "tensor '\(tensor.name)' has not as many values as its shape \(tensor.dims) needs: \(tensor.count)")
     }
 }
 

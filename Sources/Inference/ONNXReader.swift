@@ -71,7 +71,8 @@ struct ONNXReader {
                 model.nodes.append(try node(block(field), bytes))
             case 2: model.graphName = try text(field, bytes)
             case 5:
-                try require(model.initializers.count < limits.initializersMax, "initializersMax", limits.initializersMax)
+                try require(
+                    model.initializers.count < limits.initializersMax, "initializersMax", limits.initializersMax)
                 model.initializers.append(try tensor(block(field), bytes))
             case 11:
                 try require(model.inputs.count < limits.initializersMax, "initializersMax", limits.initializersMax)

@@ -43,7 +43,7 @@ struct Plan: Sendable {
 
 struct Planner {
     let limits: ONNXLimits
-    let allocator: any WeightAllocator
+    let allocator: AllocationBudget
     var values: [String: PlanValue] = [:]
     var kernels: [any Kernel] = []
     var classNames: [String]?
@@ -61,7 +61,7 @@ struct Planner {
 
     init(limits: ONNXLimits, allocator: any WeightAllocator) {
         self.limits = limits
-        self.allocator = allocator
+        self.allocator = AllocationBudget(allocator, elementsMax: limits.weightElementsMax)
     }
 
     static func plan(
@@ -82,7 +82,10 @@ struct Planner {
         for output in model.outputs { planner.uses[output.name, default: 0] += 1 }
         planner.pending[.float(0)] = planner.uses[input.name] ?? 0
         for node in model.nodes {
-            try planner.add(try planner.decoded(node, model.opsets, bytes, reader))
+            let node = try planner.decoded(node, model.opsets, bytes, reader)
+            // The classical operators carry their weights in attributes.
+            for case .floats(let weights) in node.attributes.values { parameters += weights.count }
+            try planner.add(node)
         }
         let outputs = try planner.collectOutputs(model)
         return Plan(
@@ -99,7 +102,8 @@ struct Planner {
         }
         if let version = model.opsets["ai.onnx.ml"], !(1...5).contains(version) {
             throw ONNXError(
-                .unsupported, "the model uses opset \(version) of ai.onnx.ml, this engine knows 1 to 5: export it again")
+                .unsupported, "the model uses opset \(version) of ai.onnx.ml, this engine knows 1 to 5: export it again"
+            )
         }
     }
 
@@ -121,7 +125,8 @@ struct Planner {
                     + "export it with float32 inputs")
         }
         guard let shape = input.shape, let first = shape.first, shape.count >= 2 else {
-            throw ONNXError(.unsupported, "the input '\(input.name)' has no declared shape [N, features]: export it with one")
+            throw ONNXError(
+                .unsupported, "the input '\(input.name)' has no declared shape [N, features]: export it with one")
         }
         var rowShape: [Int] = []
         for dimension in shape.dropFirst() {
@@ -239,7 +244,8 @@ struct Planner {
 
     /// Input `index` as constant integers: shapes and axes.
     func integerConstant(_ node: PlanNode, _ index: Int) throws(ONNXError) -> [Int64] {
-        guard case .constant(let constant) = try input(node, index), case .integers(let values) = constant.storage else {
+        guard case .constant(let constant) = try input(node, index), case .integers(let values) = constant.storage
+        else {
             throw node.error(.unsupported, "input \(index) must be constant integers")
         }
         return values
@@ -271,7 +277,8 @@ struct Planner {
             guard size > 0 else { throw ONNXError(.invalidGraph, "\(place): a dimension of size 0") }
             let (product, overflow) = width.multipliedReportingOverflow(by: size)
             guard !overflow, product <= limits.tensorElementsMax / 16 else {
-                throw ONNXError(.tooLarge, "\(place): a row of shape \(rowShape) exceeds the limit tensorElementsMax / 16")
+                throw ONNXError(
+                    .tooLarge, "\(place): a row of shape \(rowShape) exceeds the limit tensorElementsMax / 16")
             }
             width = product
         }

@@ -27,7 +27,10 @@ public struct Scoring: Sendable {
             }
             var best = start
             // A NaN must reach the caller, so it beats every number.
-            for index in start..<start + scores.width where !(scores.floats[index] <= scores.floats[best]) { best = index }
+            for index in start..<start + scores.width {
+                let value = scores.floats[index]
+                if value > scores.floats[best] || value.isNaN { best = index }
+            }
             try body(row, scores.floats[best], labels.map { Int($0.integers[row]) } ?? best - start)
         }
     }

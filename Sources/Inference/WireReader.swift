@@ -31,7 +31,9 @@ struct WireReader {
         let start = position
         let tag = try varint(bytes)
         let number = Int(truncatingIfNeeded: tag >> 3)
-        guard tag <= UInt64(UInt32.max), number > 0 else { throw malformed("a field with number 0 or too large", start) }
+        guard tag <= UInt64(UInt32.max), number > 0 else {
+            throw malformed("a field with number 0 or too large", start)
+        }
         switch tag & 7 {
         case 0:
             let value = try varint(bytes)
@@ -40,7 +42,8 @@ struct WireReader {
         case 2:
             let length = try varint(bytes)
             guard length <= UInt64(end - position) else {
-                throw malformed("a block of \(length) bytes, \(end - position) are left: the file may be cut off", start)
+                throw malformed(
+                    "a block of \(length) bytes, \(end - position) are left: the file may be cut off", start)
             }
             return WireField(number: number, kind: .block, value: 0, range: try take(Int(length)))
         case 5: return WireField(number: number, kind: .fixed32, value: 0, range: try take(4))

@@ -2,6 +2,7 @@
 
 public import EventContracts
 import Inference
+public import Observability
 public import StageRuntime
 
 /// Decodes `features` records, runs the model on the whole micro-batch and writes one prediction per record, in input
@@ -12,7 +13,7 @@ public struct InferenceProcessor: StageProcessor {
     /// Serves the batches; offer it a successor between two of them.
     public var models: ModelSlot
     private let decoder: FeatureRecordDecoder
-    private let observeCompute: (Duration) -> Void
+    private let computeSeconds: Histogram?
     private var columns: FeatureColumns
     private var malformed: [MalformedRow] = []
     private var outputs = InferenceOutputs()
@@ -21,13 +22,13 @@ public struct InferenceProcessor: StageProcessor {
     /// - Parameters:
     ///   - model: loaded for `contractHash`; its input width is the number of features.
     ///   - contractHash: of the pipeline's fitted features.
-    ///   - observeCompute: gets the time the model took for each batch, decoding and writing excluded, for the metric
-    ///     `penstock_inference_compute_seconds`.
-    public init(model: LoadedModel, contractHash: UInt64, observeCompute: @escaping (Duration) -> Void = { _ in }) {
+    ///   - computeSeconds: `MetricNames.inferenceComputeSeconds`: gets the time the model took for each batch, decoding
+    ///     and writing excluded.
+    public init(model: LoadedModel, contractHash: UInt64, computeSeconds: Histogram? = nil) {
         models = ModelSlot(model)
         decoder = FeatureRecordDecoder(featureCount: model.session.inputWidth, contractHash: contractHash)
         columns = decoder.makeColumns()
-        self.observeCompute = observeCompute
+        self.computeSeconds = computeSeconds
     }
 
     public mutating func process(
@@ -46,13 +47,14 @@ public struct InferenceProcessor: StageProcessor {
         defer { swap(&outputs, &self.outputs) }
         let start = clock.now
         model.session.run(columns.values.span, count: columns.rowCount, into: &outputs)
-        observeCompute(clock.now - start)
+        computeSeconds?.observe(clock.now - start)
         model.scoring.forEach(outputs) { row, score, label in
             guard score.isFinite else {
                 output.deadLetter(
                     source: columns.sources[row], .nonFinitePrediction,
-                    "model \(model.manifest.name) \(model.manifest.version) gave \(score) for this row: "
-                        + "look at its features for extreme values")
+                    "model \(model.manifest.name) \(model.manifest.version) gave a score that is "
+                        + (score.isNaN ? "not a number" : "infinite")
+                        + " for this row: look at its features for extreme values")
                 return
             }
             write(row, score: score, label: label, by: model, batch, context, into: &output)

@@ -22,6 +22,15 @@ public enum BLAS {
         return unsafe String(cString: name)
     }
 
+    /// What to tell the operator when the environment overrides OpenBLAS's own choice of kernels; nil when it does not.
+    ///
+    /// The variable is read when the library is loaded, before `main`, so a process cannot mend it for itself.
+    public static func coreTypeNotice(environment: [String: String]) -> String? {
+        guard let value = environment["OPENBLAS_CORETYPE"], !value.isEmpty else { return nil }
+        return "OPENBLAS_CORETYPE=\(value) is set: OpenBLAS runs its \(coreType) kernels, which may be half as fast as "
+            + "those it would choose itself. Unset the variable before the process starts."
+    }
+
     /// OpenBLAS's version and build options in one line.
     public static var configuration: String {
         // A static string of the library.

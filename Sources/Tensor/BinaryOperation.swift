@@ -14,9 +14,17 @@ public enum BinaryOperation: String, Sendable {
         case .add: Self.combine(&values, other) { $0 + $1 }
         case .multiply: Self.combine(&values, other) { $0 * $1 }
         case .subtract:
-            if isOtherLeft { Self.combine(&values, other) { $1 - $0 } } else { Self.combine(&values, other) { $0 - $1 } }
+            if isOtherLeft {
+                Self.combine(&values, other) { $1 - $0 }
+            } else {
+                Self.combine(&values, other) { $0 - $1 }
+            }
         case .divide:
-            if isOtherLeft { Self.combine(&values, other) { $1 / $0 } } else { Self.combine(&values, other) { $0 / $1 } }
+            if isOtherLeft {
+                Self.combine(&values, other) { $1 / $0 }
+            } else {
+                Self.combine(&values, other) { $0 / $1 }
+            }
         case .power:
             if isOtherLeft {
                 Self.combine(&values, other) { Glibc.powf($1, $0) }

@@ -16,7 +16,8 @@ public struct Matrix: Sendable, Equatable {
 
     /// - Parameter elements: row-major; exactly `rows * columns` of them.
     public init(rows: Int, columns: Int, elements: [Float]) {
-        precondition(rows >= 0 && columns >= 0 && elements.count == rows * columns, "the elements do not fill the matrix")
+        precondition(
+            rows >= 0 && columns >= 0 && elements.count == rows * columns, "the elements do not fill the matrix")
         self.rows = rows
         self.columns = columns
         self.elements = elements
@@ -63,7 +64,8 @@ public struct Matrix: Sendable, Equatable {
 
     /// Borrows all elements to write.
     @inline(__always)
-    public mutating func withMutableSpan<R, E: Error>(_ body: (inout MutableSpan<Float>) throws(E) -> R) throws(E) -> R {
+    public mutating func withMutableSpan<R, E: Error>(_ body: (inout MutableSpan<Float>) throws(E) -> R) throws(E) -> R
+    {
         var span = elements.mutableSpan
         return try body(&span)
     }

@@ -88,7 +88,8 @@ struct ReaderTests {
         var writer = ONNXWriter(graphName: "g", opset: 17)
         writer.addInput("x", shape: [.free("N"), .fixed(2)])
         writer.addInitializer("c", dims: [3, 2], floats: [1, 2, 3, 4, 5, 6])
-        writer.addNode(operation, ["Concat", "Add"].contains(operation) ? ["x", "c"] : ["x"], ["y"], attributes: attributes)
+        writer.addNode(
+            operation, ["Concat", "Add"].contains(operation) ? ["x", "c"] : ["x"], ["y"], attributes: attributes)
         writer.addOutput("y", shape: [.free("N"), .fixed(2)])
         let error = #expect(throws: ONNXError.self) { try makeSession(writer.encoded()) }
         #expect(error?.code == .unsupported || error?.code == .invalidGraph)
@@ -103,6 +104,23 @@ struct ReaderTests {
         let model: [UInt8] = [0x08, 0x08, 0x3a, UInt8(graph.count)] + graph + [0x42, 0x02, 0x10, 0x11]
         let error = #expect(throws: ONNXError.self) { try makeSession(model) }
         #expect(error?.code == .tooLarge)
+    }
+
+    @Test("A small file cannot make the loader allocate without bound")
+    func expandingConstants() throws {
+        var writer = ONNXWriter(graphName: "g")
+        writer.addInput("x", shape: [.free("N"), .fixed(2)])
+        let size = 2_000
+        writer.addInitializer("tall", dims: [size, 1], floats: [Float](repeating: 1, count: size))
+        writer.addInitializer("wide", dims: [1, size], floats: [Float](repeating: 1, count: size))
+        for index in 0..<20 { writer.addNode("Add", ["tall", "wide"], ["c\(index)"]) }
+        writer.addNode("Relu", ["x"], ["y"])
+        writer.addOutput("y", shape: [])
+        var limits = ONNXLimits()
+        limits.weightElementsMax = 1 << 24
+        let bytes = writer.encoded()
+        let error = #expect(throws: ONNXError.self) { try InferenceSession(bytes.span.bytes, limits: limits) }
+        #expect(error?.code == .tooLarge && error?.message.contains("weightElementsMax") == true)
     }
 
     @Test("Reading before writing, writing twice and missing outputs are named")

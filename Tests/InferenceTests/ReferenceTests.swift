@@ -12,7 +12,8 @@ struct ReferenceTests {
         try fixture.expectEqual(result, classNames: session.describe().classes)
     }
 
-    @Test("A scaler with logistic regression and a dense network agree within 1e-5 in batches of every size",
+    @Test(
+        "A scaler with logistic regression and a dense network agree within 1e-5 in batches of every size",
         arguments: ["a_scaler_logreg", "b_mlp_30_64_64_2"])
     func models(_ name: String) throws {
         let (fixture, bytes) = try Fixture.reference(name)

@@ -146,7 +146,8 @@ extension Operators {
 
     /// `ArrayFeatureExtractor` as exporters use it: class labels by their index.
     static func arrayFeatureExtractor(_ planner: inout Planner, _ node: PlanNode) throws {
-        guard case .constant(let table) = try planner.input(node, 0), case .runtime(let index) = try planner.input(node, 1),
+        guard case .constant(let table) = try planner.input(node, 0),
+            case .runtime(let index) = try planner.input(node, 1),
             case .integer(let slot) = index.slot
         else {
             throw node.error(.unsupported, "only the look-up of an index in a constant table is implemented")
@@ -162,7 +163,7 @@ extension Operators {
         guard !labels.isEmpty else { throw node.error(.invalidGraph, "the table is empty") }
         let target = planner.acquireIntegers(index.width)
         planner.kernels.append(LookUpKernel(source: slot, target: target, width: index.width, table: labels))
-        // The table counts as one row, so the result is [1, N]: the batch comes second, as the reshape after it knows.
+        // ONNX gives [1, N] here. Exporters reshape it to [N] at once, which is what keeping the index's rows gives.
         try planner.bind(
             node, 0, .runtime(RuntimeValue(slot: .integer(target), rowShape: index.rowShape, type: .int64)))
     }

@@ -13,7 +13,9 @@ extension Operators {
             throw node.error(.invalidGraph, "its first input has rank \(value.rowShape.count + 1), 2 is needed")
         }
         let (weights, shape) = try planner.floatConstant(node, 1)
-        guard shape.count == 2 else { throw node.error(.invalidGraph, "the weights have rank \(shape.count), 2 is needed") }
+        guard shape.count == 2 else {
+            throw node.error(.invalidGraph, "the weights have rank \(shape.count), 2 is needed")
+        }
         let isTransposed = try node.int("transB", default: 0) != 0
         let (inputs, outputs) = isTransposed ? (shape[1], shape[0]) : (shape[0], shape[1])
         let alpha = try node.float("alpha", default: 1)

@@ -50,7 +50,9 @@ extension Operators {
                 guard node.opset >= 11 else { return try node.float(attribute, default: value) }
                 guard planner.optionalInput(node, index) != nil else { return value }
                 let (buffer, _) = try planner.floatConstant(node, index)
-                guard buffer.count == 1 else { throw node.error(.invalidGraph, "input \(index) must be a single number") }
+                guard buffer.count == 1 else {
+                    throw node.error(.invalidGraph, "input \(index) must be a single number")
+                }
                 return buffer.withSpan { $0[0] }
             }
             return .clip(
@@ -120,12 +122,15 @@ extension Operators {
             throw node.error(.invalidGraph, "the shapes \(left.shape) and \(right.shape) do not fit")
         }
         try planner.checkWidth(shape, node.place)
+        try planner.allocator.charge(2 * shape.reduce(1, *))
         let first = Broadcasting.map(from: left.shape, to: shape)
         let second = Broadcasting.map(from: right.shape, to: shape)
         let result = try planner.gathered(
-            planner.floats(of: left, node, "input 0"), count: first.count) { Int(first[$0]) }
+            planner.floats(of: left, node, "input 0"), count: first.count
+        ) { Int(first[$0]) }
         let other = try planner.gathered(
-            planner.floats(of: right, node, "input 1"), count: second.count) { Int(second[$0]) }
+            planner.floats(of: right, node, "input 1"), count: second.count
+        ) { Int(second[$0]) }
         result.withMutableSpan { values in other.withSpan { operation.apply(&values, $0) } }
         return Constant(shape: shape, type: .float, storage: .floats(result))
     }
@@ -152,6 +157,7 @@ extension Operators {
         if buffer.count == 1 || shape == rowShape {
             row = buffer
         } else {
+            try planner.allocator.charge(width)
             let map = Broadcasting.map(from: shape, to: rowShape)
             row = try planner.gathered(buffer, count: width) { Int(map[$0]) }
         }
@@ -210,6 +216,7 @@ extension Operators {
             return target
         }
         let target = try planner.acquireFloats(width, node.place)
+        try planner.allocator.charge(width)
         planner.kernels.append(
             GatherKernel(
                 source: slot, target: target, sourceWidth: from.reduce(1, *),

@@ -188,7 +188,8 @@ extension Operators {
                 known = known &* shape[index]
             case 1...Int64(planner.limits.tensorElementsMax):
                 if isBatch && index == 0 && !(size == 1 && planner.isBatchDeclaredOne) {
-                    throw node.error(.unsupported, "it fixes the batch to \(size): export it with a free first dimension")
+                    throw node.error(
+                        .unsupported, "it fixes the batch to \(size): export it with a free first dimension")
                 }
                 result.append(Int(size))
                 let (product, overflow) = known.multipliedReportingOverflow(by: Int(size))
@@ -220,6 +221,7 @@ extension Operators {
             throw node.error(.invalidGraph, "the permutation \(order) of rank \(shape.count)")
         }
         let transposed = order.map { shape[$0] }
+        try planner.allocator.charge(shape.reduce(1, *))
         var strides = [Int](repeating: 1, count: shape.count)
         for axis in shape.indices.dropLast().reversed() { strides[axis] = strides[axis + 1] * shape[axis + 1] }
         switch source {
