@@ -52,8 +52,9 @@ public struct InferenceProcessor: StageProcessor {
             guard score.isFinite else {
                 output.deadLetter(
                     source: columns.sources[row], .nonFinitePrediction,
-                    "model \(model.manifest.name) \(model.manifest.version) gave \(score) for this row: "
-                        + "look at its features for extreme values")
+                    "model \(model.manifest.name) \(model.manifest.version) gave a score that is "
+                        + (score.isNaN ? "not a number" : "infinite")
+                        + " for this row: look at its features for extreme values")
                 return
             }
             write(row, score: score, label: label, by: model, batch, context, into: &output)

@@ -22,12 +22,9 @@ struct PublisherIdentity: Hashable, Sendable {
     var source: String
     var id: String
 
-    /// Neither empty nor with control characters (U+0000-001F, U+007F-009F).
+    /// Nil when one of the two cannot serve.
     init?(source: String, id: String) {
-        func serves(_ text: String) -> Bool {
-            !text.isEmpty && !text.unicodeScalars.contains { $0.value < 0x20 || (0x7f...0x9f).contains($0.value) }
-        }
-        guard serves(source), serves(id) else { return nil }
+        guard AttributeText.faults(of: source).isEmpty, AttributeText.faults(of: id).isEmpty else { return nil }
         self.source = source
         self.id = id
     }
@@ -59,29 +56,24 @@ struct Acceptance {
         ) { first, _ in first }
     }
 
-    /// Parts of a record, whatever its envelope.
-    private struct Envelope {
-        var payload: JSONValue
-        /// CloudEvents attributes; nil for plain JSON.
-        var attributes: [String: String]?
-    }
-
     func judge(_ record: LogRecord) -> Verdict {
         var faults: Set<String> = []
         guard let value = record.value, !value.isEmpty else { return Verdict(faults: ["empty_value"]) }
         if value.count > facts.bytesMax { faults.insert("too_large") }
-        if record.key == nil, facts.isKeyRequired { faults.insert("missing_attribute") }
+        if (record.key ?? []).isEmpty, facts.isKeyRequired { faults.insert("missing_attribute") }
         guard let envelope = envelope(of: record, value: value, faults: &faults) else { return Verdict(faults: faults) }
         guard envelope.payload.members != nil else { return Verdict(faults: faults.union(["not_an_object"])) }
         let fields = fields(of: envelope.payload, faults: &faults)
-        let eventTime = eventTime(of: envelope, fields: fields, record: record, faults: &faults)
-        if let eventTime, record.timestampMilliseconds >= 0,
-            eventTime > (record.timestampMilliseconds + facts.clockSkewMilliseconds) * 1_000
-        {
-            faults.insert("clock_skew")
-        }
-        guard faults.isEmpty, let eventTime else { return Verdict(faults: faults) }
-        let identity = identity(of: envelope, fields: fields)
+        let declared = facts.eventTimeField.flatMap { fields[$0]?.time } ?? envelope.time
+        let published = record.timestampMilliseconds
+        if published < 0 || published > 253_402_300_799_999 { faults.insert("bad_time") }
+        guard faults.isEmpty else { return Verdict(faults: faults) }
+        let eventTime = declared ?? published * 1_000
+        if eventTime / 1_000 - published > facts.clockSkewMilliseconds { faults.insert("clock_skew") }
+        var identity = identity(of: envelope, fields: fields, faults: &faults)
+        guard faults.isEmpty else { return Verdict(faults: faults) }
+        // Without a time of the publisher's own, a repeat would have another event id: then the position counts.
+        if declared == nil { identity = nil }
         let eventID =
             identity.map { EventIdentifier(source: $0.source, id: $0.id, eventTime: eventTime) }
             ?? EventIdentifier(
@@ -97,73 +89,6 @@ struct Acceptance {
     private func entity(_ key: [UInt8]?) -> String? {
         guard let key, !key.contains(0) else { return nil }
         return String(validating: key, as: UTF8.self)
-    }
-
-    // MARK: - Envelope
-
-    private func envelope(of record: LogRecord, value: [UInt8], faults: inout Set<String>) -> Envelope? {
-        let contentType = record.headers.last { $0.name == Array("content-type".utf8) }?.value
-            .flatMap { String(validating: $0, as: UTF8.self) }?
-            .split(separator: ";").first.map { $0.trimmingCharacters(in: .whitespaces).lowercased() }
-        let isBinary = record.hasHeader("ce_specversion")
-        let isStructured = contentType == "application/cloudevents+json" && !isBinary
-        let isKnown = isStructured || contentType == nil || contentType == "application/json"
-        if !isKnown || !(isBinary || isStructured ? facts.acceptsCloudEvents : facts.acceptsJSON) {
-            faults.insert("unsupported_content_type")
-            return nil
-        }
-        guard let json = parse(value, faults: &faults) else { return nil }
-        if isStructured { return structured(json, faults: &faults) }
-        guard isBinary else { return Envelope(payload: json) }
-        var attributes: [String: String] = [:]
-        for header in record.headers {
-            guard let name = String(validating: header.name, as: UTF8.self), name.hasPrefix("ce_") else { continue }
-            attributes[String(name.dropFirst(3))] = header.value.flatMap { String(validating: $0, as: UTF8.self) }
-        }
-        check(attributes, faults: &faults)
-        return Envelope(payload: json, attributes: attributes)
-    }
-
-    private func parse(_ value: [UInt8], faults: inout Set<String>) -> JSONValue? {
-        let json: JSONValue
-        do {
-            json = try StrictJSON.parse(value)
-        } catch {
-            switch error {
-            case .notUTF8: faults.insert("not_utf8")
-            case .notFinite: faults.formUnion(["not_finite", "malformed_json"])
-            case .tooDeep: faults.insert("too_deep")
-            case .malformed: faults.insert("malformed_json")
-            }
-            return nil
-        }
-        if json.depth > facts.depthMax { faults.insert("too_deep") }
-        if json.hasRepeatedKeys { faults.insert("duplicate_key") }
-        return json
-    }
-
-    private func structured(_ json: JSONValue, faults: inout Set<String>) -> Envelope? {
-        guard let members = json.members else {
-            faults.insert("not_an_object")
-            return nil
-        }
-        var attributes: [String: String] = [:]
-        for member in members where attributes[member.key] == nil { attributes[member.key] = member.value.text }
-        check(attributes, faults: &faults)
-        guard let data = json["data"] else {
-            faults.insert(json["data_base64"] == nil ? "missing_attribute" : "unsupported_content_type")
-            return nil
-        }
-        return Envelope(payload: data, attributes: attributes)
-    }
-
-    /// CloudEvents 1.0: `specversion`, `id`, `source` and `type` are required and not empty.
-    private func check(_ attributes: [String: String], faults: inout Set<String>) {
-        for name in ["specversion", "id", "source", "type"] where (attributes[name] ?? "").isEmpty {
-            faults.insert("missing_attribute")
-        }
-        if let version = attributes["specversion"], version != "1.0" { faults.insert("unsupported_spec_version") }
-        if let time = attributes["time"], DateTime.microseconds(time) == nil { faults.insert("bad_time") }
     }
 
     // MARK: - Fields
@@ -201,10 +126,15 @@ struct Acceptance {
                 faults.formUnion(["not_finite", "out_of_range"])
                 return FieldValue()
             }
-            if rule.kind == .integer, number != number.rounded() { faults.insert("wrong_type") }
+            if rule.kind == .integer {
+                if number != number.rounded() { faults.insert("wrong_type") }
+                // 2^53: beyond it Float64 does not hold every integer.
+                if abs(number) > 9_007_199_254_740_992 { faults.insert("out_of_range") }
+            }
             let isInside =
                 number >= rule.minimum ?? -.infinity && number <= rule.maximum ?? .infinity
-                && rule.exclusiveMinimum.map { number > $0 } ?? true && rule.exclusiveMaximum.map { number < $0 } ?? true
+                && rule.exclusiveMinimum.map { number > $0 } ?? true
+                && rule.exclusiveMaximum.map { number < $0 } ?? true
             if !isInside { faults.insert("out_of_range") }
             return FieldValue(number: number)
         case (.time, .string(let text)):
@@ -225,7 +155,7 @@ struct Acceptance {
     private func check(_ text: String, _ rule: FieldRule, faults: inout Set<String>) {
         if !rule.lengths.contains(text.unicodeScalars.count) { faults.insert("out_of_range") }
         // The length of a text in `events` is 16 bits, with 65535 for a missing one.
-        if text.utf8.count >= 65_535 { faults.formUnion(["out_of_range", "output_too_large"]) }
+        if text.utf8.count >= 65_535 { faults.insert("out_of_range") }
         if let choices = rule.choices, !choices.contains(text) { faults.insert("not_in_enumeration") }
         if let pattern = patterns[rule.name],
             pattern.firstMatch(in: text, range: NSRange(text.startIndex..., in: text)) == nil
@@ -234,30 +164,16 @@ struct Acceptance {
         }
     }
 
-    // MARK: - Time and identity
+    // MARK: - Identity
 
-    /// The declared field, else the CloudEvents attribute `time`, else the record's own timestamp.
-    private func eventTime(
-        of envelope: Envelope, fields: [String: FieldValue], record: LogRecord, faults: inout Set<String>
-    ) -> Int64? {
-        if let name = facts.eventTimeField, let time = fields[name]?.time { return time }
-        if let time = envelope.attributes?["time"].flatMap({ DateTime.microseconds($0) }) { return time }
-        if facts.eventTimeField != nil {
-            if faults.isEmpty { faults.formUnion(["missing_field", "missing_attribute"]) }
-            return nil
-        }
-        if record.timestampMilliseconds < 0 {
-            faults.insert("bad_time")
-            return nil
-        }
-        return record.timestampMilliseconds * 1_000
-    }
-
-    private func identity(of envelope: Envelope, fields: [String: FieldValue]) -> PublisherIdentity? {
+    private func identity(of envelope: Envelope, fields: [String: FieldValue], faults: inout Set<String>)
+        -> PublisherIdentity?
+    {
         if let attributes = envelope.attributes {
             return PublisherIdentity(source: attributes["source"] ?? "", id: attributes["id"] ?? "")
         }
         guard let identity = facts.identity, let id = fields[identity.field]?.text else { return nil }
+        faults.formUnion(AttributeText.faults(of: id))
         return PublisherIdentity(source: identity.source, id: id)
     }
 

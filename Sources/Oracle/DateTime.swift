@@ -6,7 +6,8 @@ enum DateTime {
     /// Microseconds since the Unix epoch, digits beyond cut off; nil for what is no RFC 3339 date-time. A leap second, at
     /// the end of June or December UTC, counts as the second after it.
     static func microseconds(_ text: String) -> Int64? {
-        let form = #/([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?(?:([Zz])|([+-])([0-9]{2}):([0-9]{2}))/#
+        let form =
+            #/([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?(?:([Zz])|([+-])([0-9]{2}):([0-9]{2}))/#
         guard let match = text.wholeMatch(of: form)?.output else { return nil }
         guard let year = Int(match.1), let month = Int(match.2), let day = Int(match.3), let hour = Int(match.4),
             let minute = Int(match.5), let second = Int(match.6), (1...12).contains(month),

@@ -47,7 +47,8 @@ public struct EventIdentifier: Hashable, Sendable, Comparable, CustomStringConve
 
     /// From the place of the input record.
     init(clusterID: String, topic: String, origin: Origin, timestampMilliseconds: Int64) {
-        let place = Bytes.little(UInt64(bitPattern: Int64(origin.partition)))
+        let place =
+            Bytes.little(UInt64(bitPattern: Int64(origin.partition)))
             + Bytes.little(UInt64(bitPattern: origin.offset))
         let digest = SHA256.digest(
             of: Array("penstock:position:1".utf8) + Bytes.framed(clusterID) + Bytes.framed(topic) + place)

@@ -87,7 +87,11 @@ struct Expectations {
     }
 }
 
-/// Which records of one partition repeat an earlier one: same source and id, within the window.
+/// Which records of one partition repeat an earlier one.
+///
+/// A record is compared with the earliest valid record of its source and id in its window: at most so many offsets
+/// before it, and published at most so long before it. Whatever became of that earlier record, equal payloads make a
+/// duplicate and different ones a conflict.
 struct DuplicateWindow {
     private struct Key: Hashable {
         var partition: Int32
@@ -97,14 +101,13 @@ struct DuplicateWindow {
     private struct Earlier {
         var offset: Int64
         var timestamp: Int64
-        var payloads: Set<String>
-        /// Nothing of it was left open.
-        var isCertain: Bool
+        var payload: String
     }
 
     private let facts: PipelineFacts
     private let starts: [Int32: Int64]
-    private var earlier: [Key: Earlier] = [:]
+    private var earlier: [Key: [Earlier]] = [:]
+    private var newestTimestamp: [Int32: Int64] = [:]
 
     init(facts: PipelineFacts, starts: [Int32: Int64]) {
         self.facts = facts
@@ -114,29 +117,26 @@ struct DuplicateWindow {
     /// What `ingest-consumer` may make of a valid event; `.row` stands for passing it on.
     mutating func outcomes(of record: LogRecord, _ event: AcceptedEvent) -> Set<Outcome> {
         guard let identity = event.identity else { return [.row] }
-        let key = Key(partition: record.origin.partition, identity: identity)
-        let conflict = Outcome.deadLetter(.inputs, "conflicting_duplicate")
-        guard let first = earlier[key] else {
-            earlier[key] = Earlier(
-                offset: record.origin.offset, timestamp: record.timestampMilliseconds, payloads: [event.payloadHash],
-                isCertain: true)
-            // Behind a truncated start of the log, the first record of this identity may be gone.
-            let start = starts[record.origin.partition] ?? 0
-            guard start > 0, record.origin.offset - start < facts.windowRecords else { return [.row] }
-            earlier[key]?.isCertain = false
-            return [.row, .duplicate, conflict]
+        let (partition, offset) = (record.origin.partition, record.origin.offset)
+        let key = Key(partition: partition, identity: identity)
+        let timestamp = record.timestampMilliseconds
+        let newest = max(newestTimestamp[partition] ?? timestamp, timestamp)
+        newestTimestamp[partition] = newest
+        let known = earlier[key] ?? []
+        earlier[key] = known + [Earlier(offset: offset, timestamp: timestamp, payload: event.payloadHash)]
+
+        let first = known.first {
+            offset - $0.offset <= facts.windowRecords && timestamp - $0.timestamp <= facts.windowMilliseconds
         }
-        let isInside =
-            record.origin.offset - first.offset < facts.windowRecords
-            && abs(record.timestampMilliseconds - first.timestamp) < facts.windowMilliseconds
-        if isInside, first.isCertain { return first.payloads.contains(event.payloadHash) ? [.duplicate] : [conflict] }
-        // Outside the window the repeat passes, or not, depending on when the window was rebuilt; the sink sees to it
-        // that an event id has one row.
-        var outcomes: Set<Outcome> = [.row]
-        if first.payloads.contains(event.payloadHash) { outcomes.insert(.duplicate) }
-        if first.payloads != [event.payloadHash] { outcomes.insert(conflict) }
-        earlier[key]?.payloads.insert(event.payloadHash)
-        earlier[key]?.isCertain = false
-        return outcomes
+        func outcome(_ first: Earlier) -> Outcome {
+            first.payload == event.payloadHash ? .duplicate : .deadLetter(.inputs, "conflicting_duplicate")
+        }
+        // Where the log's start was cut off, or a record comes later than the window is long, what stood before it may
+        // or may not have been known.
+        let start = starts[partition] ?? 0
+        let isCut = start > 0 && offset - start < facts.windowRecords
+        guard isCut || newest - timestamp > facts.windowMilliseconds else { return [first.map(outcome) ?? .row] }
+        let possible = Set(known.map(outcome)).union([.row])
+        return isCut ? possible.union([.duplicate, .deadLetter(.inputs, "conflicting_duplicate")]) : possible
     }
 }

@@ -60,7 +60,8 @@ public struct Violation: Sendable, Codable, Equatable {
 
     var text: String {
         let event = eventID.map { ", event \($0)" } ?? ""
-        let origin = partition.flatMap { partition in offset.map { ", input partition \(partition) offset \($0)" } } ?? ""
+        let origin =
+            partition.flatMap { partition in offset.map { ", input partition \(partition) offset \($0)" } } ?? ""
         return "\(kind.rawValue): \(place)\(origin)\(event): \(message)"
     }
 }
@@ -107,7 +108,9 @@ public struct OracleReport: Sendable, Codable {
             "published \(published) = rows \(rows) + dead letters \(deadLetters) + duplicates \(duplicates)"
         ]
         for (code, count) in deadLettersByCode.sorted(by: { $0.key < $1.key }) { lines.append("  \(code): \(count)") }
-        if beforeLogStart > 0 { lines.append("\(beforeLogStart) rows are older than the input log and were not judged") }
+        if beforeLogStart > 0 {
+            lines.append("\(beforeLogStart) rows are older than the input log and were not judged")
+        }
         if isContent {
             lines.append("The oracle is content: every event has exactly the outcome it must have.")
         } else {

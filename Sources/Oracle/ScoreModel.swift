@@ -29,7 +29,6 @@ public struct ScoreModel: Sendable {
     private struct Manifest: Decodable {
         struct Outputs: Decodable {
             var score: String
-            var label: String?
             var positiveClass: Int?
         }
         var name: String
@@ -39,7 +38,6 @@ public struct ScoreModel: Sendable {
         var onnx: String
         var onnxSHA256: String
         var outputs: Outputs
-        var threshold: Double
     }
 
     public var name: String
@@ -54,7 +52,8 @@ public struct ScoreModel: Sendable {
     let nodes: [Node]
 
     /// Reads `model.json` and the ONNX file beside it.
-    public static func read(manifestPath: String) throws -> ScoreModel {
+    /// - Parameter threshold: the pipeline's decision threshold.
+    public static func read(manifestPath: String, threshold: Double) throws -> ScoreModel {
         let url = URL(fileURLWithPath: manifestPath)
         let manifest: Manifest
         do {
@@ -64,12 +63,13 @@ public struct ScoreModel: Sendable {
         } catch {
             throw OracleError("\(manifestPath) is no model manifest: \(error)")
         }
-        let onnx = Array(try PipelineFacts.contents(of: url.deletingLastPathComponent().appendingPathComponent(manifest.onnx)))
+        let onnx = Array(
+            try PipelineFacts.contents(of: url.deletingLastPathComponent().appendingPathComponent(manifest.onnx)))
         guard SHA256.digest(of: onnx).hexadecimal == manifest.onnxSHA256 else {
             throw OracleError("\(manifest.onnx) is not the file that \(manifestPath) names: their SHA-256 differ")
         }
         return try ScoreModel(
-            name: manifest.name, version: manifest.version, contract: manifest.contract, threshold: manifest.threshold,
+            name: manifest.name, version: manifest.version, contract: manifest.contract, threshold: threshold,
             features: manifest.features, scoreOutput: manifest.outputs.score,
             positiveClass: manifest.outputs.positiveClass, onnx: onnx)
     }
@@ -218,7 +218,9 @@ public struct ScoreModel: Sendable {
         for row in 0..<rows {
             for k in 0..<inner {
                 let factor = left.values[row * inner + k]
-                for column in 0..<columns { values[row * columns + column] += factor * right.values[k * columns + column] }
+                for column in 0..<columns {
+                    values[row * columns + column] += factor * right.values[k * columns + column]
+                }
             }
         }
         return Tensor(shape: [rows, columns], values: values)

@@ -197,9 +197,9 @@ struct StrictJSON {
         case "null": return .null
         case "true": return .bool(true)
         case "false": return .bool(false)
-        case "NaN", "Infinity", "-Infinity", "-NaN", "nan", "inf", "-inf": throw .notFinite
         default: break
         }
+        if text.lowercased().wholeMatch(of: #/[+-]?(nan|inf|infinity)/#) != nil { throw .notFinite }
         guard text.wholeMatch(of: #/-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?/#) != nil else { throw .malformed }
         return .number(text)
     }

@@ -90,7 +90,8 @@ public struct TransformDocument: Decodable, Sendable {
             ])
         }
         let text = object([
-            "event_schema": quote(event_schema), "features": "[\(texts.joined(separator: ","))]", "version": "\(version)",
+            "event_schema": quote(event_schema), "features": "[\(texts.joined(separator: ","))]",
+            "version": "\(version)",
         ])
         return Bytes.hexadecimal(SHA256.digest(of: Array(text.utf8)).words.0)
     }
@@ -117,7 +118,8 @@ public struct TransformDocument: Decodable, Sendable {
                 outcome.imputed += 1
             }
             guard var number = value else { continue }
-            if let lower = feature.outliers.lower, let upper = feature.outliers.upper, number < lower || number > upper {
+            if let lower = feature.outliers.lower, let upper = feature.outliers.upper, number < lower || number > upper
+            {
                 switch feature.outliers.policy {
                 case "reject": outcome.faults.insert("outlier_rejected")
                 case "clip":
@@ -126,7 +128,9 @@ public struct TransformDocument: Decodable, Sendable {
                 default: outcome.outliers += 1
                 }
             }
-            outcome.values.append(Double(Float((number - feature.scale.offset) / feature.scale.divisor)))
+            let scaled = Float((number - feature.scale.offset) / feature.scale.divisor)
+            if !scaled.isFinite { outcome.faults.insert("not_finite") }
+            outcome.values.append(Double(scaled))
         }
         return outcome
     }

@@ -76,7 +76,8 @@ struct VerifierRun {
             if byOrigin[row.origin] == 2 {
                 report.add(
                     Violation(
-                        .repeatedRow, table, "the input record has a second row", eventID: row.eventID, origin: row.origin))
+                        .repeatedRow, table, "the input record has a second row", eventID: row.eventID,
+                        origin: row.origin))
             }
             guard let expectation = expectations.byOrigin[row.origin] else {
                 report.add(

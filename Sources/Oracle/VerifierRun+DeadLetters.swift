@@ -74,7 +74,9 @@ extension VerifierRun {
         expect("__connect.errors.partition", "\(original.origin.partition)")
         expect("__connect.errors.offset", "\(original.origin.offset)")
         expect("x-original-timestamp", "\(original.timestampMilliseconds)")
-        let named = added.headerText("__connect.errors.exception.class.name").map { String($0.dropFirst("penstock.".count)) }
+        let named = added.headerText("__connect.errors.exception.class.name").map {
+            String($0.dropFirst("penstock.".count))
+        }
         guard let code = added.headerText("x-error-code") ?? named else {
             if !original.hasHeader("x-error-code") { altered("it has no header x-error-code") }
             // The original's own headers hide the code: any code that may stand there is taken.

@@ -12,7 +12,8 @@ extension VerifierRun {
             guard let value = record.value, let json = try? StrictJSON.parse(value),
                 let prediction = PredictionFacts(json: json)
             else {
-                report.add(Violation(.malformedRecord, place, "the record is no prediction as docs/formats.md describes it"))
+                report.add(
+                    Violation(.malformedRecord, place, "the record is no prediction as docs/formats.md describes it"))
                 continue
             }
             if isBeforeLogStart(prediction.origin) { continue }
@@ -73,10 +74,12 @@ extension VerifierRun {
         // What retention removed cannot be found any more.
         guard world.predictions.starts.values.allSatisfy({ $0 == 0 }) else { return }
         for origin in expectations.origins where found[origin] == [.row] && !seen.contains(origin) {
+            guard let expectation = expectations.byOrigin[origin], expectation.allowed.contains(.row) else { continue }
             report.add(
                 Violation(
-                    .missingPrediction, "\(verifier.facts.root).predictions", "the row's prediction is not in the topic",
-                    eventID: expectations.byOrigin[origin]?.event?.eventID, origin: origin))
+                    .missingPrediction, "\(verifier.facts.root).predictions",
+                    "the row's prediction is not in the topic",
+                    eventID: expectation.event?.eventID, origin: origin))
         }
     }
 
@@ -89,7 +92,9 @@ extension VerifierRun {
                 let eventID = json["event_id"]?.text.flatMap({ EventIdentifier($0) }),
                 let first = json["first_offset"]?.integer
             else {
-                report.add(Violation(.malformedRecord, place, "the record is no duplicate notice as docs/formats.md describes it"))
+                report.add(
+                    Violation(
+                        .malformedRecord, place, "the record is no duplicate notice as docs/formats.md describes it"))
                 continue
             }
             if isBeforeLogStart(origin) { continue }
@@ -100,7 +105,8 @@ extension VerifierRun {
             if first >= origin.offset || firstEvent?.identity != event.identity || event.identity == nil {
                 report.add(
                     Violation(
-                        .wrongDuplicateNotice, place, "the record at offset \(first) is not the first of its source and id",
+                        .wrongDuplicateNotice, place,
+                        "the record at offset \(first) is not the first of its source and id",
                         eventID: eventID, origin: origin))
             }
         }
@@ -142,7 +148,8 @@ extension PredictionFacts {
             let eventTime = json["event_time"]?.text.flatMap({ DateTime.microseconds($0) }),
             let publishedAt = json["published_at"]?.text.flatMap({ DateTime.microseconds($0) }),
             let model = json["model"]?.text, let modelVersion = json["model_version"]?.text,
-            let contract = json["contract"]?.text, let score = json["score"]?.double, let label = json["label"]?.integer,
+            let contract = json["contract"]?.text, let score = json["score"]?.double,
+            let label = json["label"]?.integer,
             let imputed = json["imputed"]?.integer, let outliers = json["outliers"]?.integer,
             let payload = json["payload"]?.text, let origin = VerifierRun.origin(in: json)
         else { return nil }

@@ -34,7 +34,8 @@ struct AdamOptimizer: Sendable {
     }
 
     private static func step(
-        _ parameters: inout [Float], _ gradient: [Float], _ first: inout [Float], _ second: inout [Float], _ rate: Float,
+        _ parameters: inout [Float], _ gradient: [Float], _ first: inout [Float], _ second: inout [Float],
+        _ rate: Float,
         _ correction: Float
     ) {
         let gradient = gradient.span

@@ -123,7 +123,8 @@ extension DenseNetwork.Layer {
             for index in weights.indices { slopes[index] = l2 * weights[index] }
         }
         BLAS.gemm(
-            m: layer.inputs, n: layer.outputs, k: count, a: input.span, transposeA: true, b: deltas.span, beta: l2 > 0 ? 1 : 0,
+            m: layer.inputs, n: layer.outputs, k: count, a: input.span, transposeA: true, b: deltas.span,
+            beta: l2 > 0 ? 1 : 0,
             c: &slopes)
         let deltas = deltas.span
         for output in 0..<outputs {

@@ -58,7 +58,8 @@ public enum ModelExport {
         let onnx = onnx(
             model.trained.network, graphName: pipeline.model.name,
             metadata: [
-                ("penstock.pipeline", pipeline.name), ("penstock.features", transform.featureNames.joined(separator: ",")),
+                ("penstock.pipeline", pipeline.name),
+                ("penstock.features", transform.featureNames.joined(separator: ",")),
             ])
         let manifest = ModelManifest(
             name: pipeline.model.name, version: String(SHA256.digest(of: onnx).hexadecimal.prefix(versionDigits)),

@@ -10,6 +10,8 @@ public struct ModelMetrics: Codable, Sendable, Equatable {
         public var falsePositives = 0
         public var trueNegatives = 0
         public var falseNegatives = 0
+
+        public init() {}
     }
 
     /// Bins of equal width of the calibration error.

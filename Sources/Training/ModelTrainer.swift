@@ -20,7 +20,8 @@ public struct ModelTrainingSettings: Sendable {
     public var fractions: (train: Double, validation: Double)
 
     public init(
-        kind: ModelKind = .best, hidden: [Int] = [128, 64], l2: Float = 1e-3, dropout: Float = 0, learningRate: Float = 3e-3,
+        kind: ModelKind = .best, hidden: [Int] = [128, 64], l2: Float = 1e-3, dropout: Float = 0,
+        learningRate: Float = 3e-3,
         batchRows: Int = 64, epochsMax: Int = 200, seed: UInt64 = 1,
         fractions: (train: Double, validation: Double) = (0.6, 0.2)
     ) {

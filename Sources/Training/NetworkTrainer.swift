@@ -160,7 +160,8 @@ private struct MicroBatches {
             let count = min(size, order.count - start)
             gather(start, count)
             let loss = gradient.compute(
-                network, rows: features, labels: labels, count: count, regularisation: regularisation, using: &generator)
+                network, rows: features, labels: labels, count: count, regularisation: regularisation, using: &generator
+            )
             optimizer.step(&network.layers, gradient: gradient.layers, learningRate: learningRate)
             total += loss * Double(count)
             start += count

@@ -21,7 +21,8 @@ public struct TimeSplit: Sendable, Equatable {
             "the fractions leave no test set")
         guard times.count >= Self.rowsMin else {
             throw TrainingError(
-                .unsuitableData, "\(times.count) rows are too few to train, validate and test: \(Self.rowsMin) at least")
+                .unsuitableData, "\(times.count) rows are too few to train, validate and test: \(Self.rowsMin) at least"
+            )
         }
         let order = times.indices.sorted { (times[$0], $0) < (times[$1], $1) }
         func boundary(_ fraction: Double) -> Int {

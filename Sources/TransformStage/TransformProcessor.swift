@@ -66,7 +66,8 @@ public struct TransformProcessor: StageProcessor {
         let range = row * encoder.featureCount..<(row + 1) * encoder.featureCount
         output.emit(source: features.sources[row]) { record in
             encoder.append(
-                prefix: prefix, source: bytes.extracting(identity.source.range), id: bytes.extracting(identity.id.range),
+                prefix: prefix, source: bytes.extracting(identity.source.range),
+                id: bytes.extracting(identity.id.range),
                 values: features.values.span.extracting(range), imputed: features.imputed.span.extracting(range),
                 outliers: features.outliers.span.extracting(range), to: &record)
         }

@@ -58,7 +58,7 @@ public enum AtomicFile {
         let parent = Self.folder(of: folder)
         if parent != folder { try makeFolder(parent) }
         guard mkdir(folder, 0o755) == 0 || errno == EEXIST else {
-            throw TransformError(.fileAccess, "cannot make the folder \(folder): \(systemError(errno))")
+            throw TransformError(.fileAccess, "cannot make the folder \(folder): \(systemError(errno)); choose another folder")
         }
     }
 
@@ -73,6 +73,7 @@ public enum AtomicFile {
     private static func failure(_ path: String, _ error: Int32) -> TransformError {
         TransformError(
             .fileAccess,
-            "cannot write \(path): \(systemError(error)); allow writing to \(folder(of: path)) or choose another folder")
+            "cannot write \(path): \(systemError(error)); allow writing to \(folder(of: path)) or choose another folder"
+        )
     }
 }

@@ -44,7 +44,8 @@ struct FileInput: ~Copyable {
             try file.read(into: &block)
             bytes.append(contentsOf: block)
             guard bytes.count <= bytesMax else {
-                throw TransformError(.malformed, "\(path) is longer than \(bytesMax) bytes: it is not what is expected here")
+                throw TransformError(
+                    .malformed, "\(path) is longer than \(bytesMax) bytes: it is not what is expected here")
             }
         } while !block.isEmpty
         return bytes

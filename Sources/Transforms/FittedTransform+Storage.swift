@@ -32,7 +32,8 @@ extension FittedTransform {
             }
             guard other.pipeline == pipeline else {
                 throw TransformError(
-                    .pipelineMismatch, "\(path) belongs to the pipeline '\(other.pipeline)', not '\(pipeline)': \(mend)")
+                    .pipelineMismatch, "\(path) belongs to the pipeline '\(other.pipeline)', not '\(pipeline)': \(mend)"
+                )
             }
         }
         try AtomicFile.write(try encoded(), to: path)
@@ -132,7 +133,8 @@ extension FittedTransform.Feature {
     /// The settings of pipeline.yaml that the parameters were fitted for.
     var declaration: String {
         let constant = impute.strategy == .constant ? " \(impute.value.map { "\($0)" } ?? "")" : ""
-        let bounds = outliers.lowerQuantile.flatMap { lower in outliers.upperQuantile.map { " \(lower)...\($0)" } } ?? ""
+        let bounds =
+            outliers.lowerQuantile.flatMap { lower in outliers.upperQuantile.map { " \(lower)...\($0)" } } ?? ""
         return "field \(field), impute \(impute.strategy.rawValue)\(constant), outliers \(outliers.policy.rawValue)"
             + "\(bounds), scale \(scale.kind.rawValue)"
     }
@@ -163,6 +165,7 @@ extension FeatureSettings.Column {
             case .reject: "reject"
             }
         let bounds = outlierPolicy == .none ? "" : " \(lowerQuantile)...\(upperQuantile)"
-        return "field \(field), impute \(imputation), outliers \(outlierPolicy.rawValue)\(bounds), scale \(scale.rawValue)"
+        return
+            "field \(field), impute \(imputation), outliers \(outlierPolicy.rawValue)\(bounds), scale \(scale.rawValue)"
     }
 }

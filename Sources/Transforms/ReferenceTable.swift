@@ -64,7 +64,9 @@ public struct ReferenceTable: Sendable {
                 throw reader.fault("more than \(Self.rowCountMax) rows; sample the reference data")
             }
             for (field, column) in zip(fields, columns) {
-                let value = try column.flatMap { column throws(TransformError) in try Self.value(of: field, column, in: reader) }
+                let value = try column.flatMap { column throws(TransformError) in
+                    try Self.value(of: field, column, in: reader)
+                }
                 numeric.append(value ?? 0)
                 validity.append(value == nil ? 0 : 1)
             }

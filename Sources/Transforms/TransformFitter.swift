@@ -62,7 +62,8 @@ public enum TransformFitter {
         if let value = impute.value { values += repeatElement(value, count: missing) }
         let scale = scale(settings.scale, fittedOn: afterPolicy(values, outliers))
         if scale.kind != .none && scale.isConstant {
-            warnings.append("its value never varies in the reference data, so it is only shifted, not scaled (divisor 1)")
+            warnings.append(
+                "its value never varies in the reference data, so it is only shifted, not scaled (divisor 1)")
         }
         guard scale.scale.offset.isFinite, scale.scale.divisor.isFinite, statistics.std.isFinite else {
             throw TransformError(
