@@ -57,7 +57,7 @@ let package = Package(
         .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .target(name: "CSimdJSON", linkerSettings: [.linkedLibrary("simdjson")]),
-        .systemLibrary(name: "CProcess"),
+        .target(name: "CProcess"),
 
         // Wrappers.
         library("Kafka", ["CRdKafka"], strictMemory),
