@@ -116,7 +116,9 @@ let package = Package(
         test("PipelineContractTests", ["PipelineContract", "EventContracts"]),
         test("InferenceTests", ["Inference", "InferenceStage", "Tensor"]),
         test("TransformsTests", ["Transforms", "TransformStage", "Training", "Inference"]),
-        test("IngestStageTests", ["IngestStage", "JSONColumns"]),
+        test(
+            "IngestStageTests",
+            ["IngestStage", "JSONColumns", "EventContracts", "PipelineContract", "StageRuntime", "Digests"]),
         test("StageRuntimeTests", ["StageRuntime", "Kafka", "Observability", "TestSupport"]),
         test("OracleTests", ["Oracle"]),
         test("ArchitectureTests", []),
