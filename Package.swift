@@ -148,7 +148,9 @@ let package = Package(
                 "Transforms", "TransformStage", "Training", "Inference", "Tensor", "StageRuntime", "PipelineContract",
                 "EventContracts", "Digests",
             ]),
-        test("IngestStageTests", ["IngestStage", "JSONColumns"]),
+        test(
+            "IngestStageTests",
+            ["IngestStage", "JSONColumns", "EventContracts", "PipelineContract", "StageRuntime", "Digests"]),
         test("StageRuntimeTests", ["StageRuntime", "Kafka", "Observability", "TestSupport"]),
         test("OracleTests", ["Oracle"]),
         test("LocalDeploymentTests", ["LocalDeployment", "PenstockCommand", "EventContracts"]),

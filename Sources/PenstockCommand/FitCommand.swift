@@ -41,7 +41,7 @@ public struct FitCommand: ParsableCommand {
     public func run() throws {
         let pipeline = try PipelineLoader.load(path: pipeline)
         let table = try ReferenceTable(
-            path: Self.referencePath(reference, of: pipeline), schema: pipeline.input.schema,
+            path: try Self.referencePath(reference, of: pipeline), schema: pipeline.input.schema,
             features: pipeline.features)
         let fit = try TransformFitter.fit(table, for: pipeline)
         let path = Self.artifact(pipeline.features.transformPath, override: artifacts)
@@ -54,8 +54,12 @@ public struct FitCommand: ParsableCommand {
     }
 
     /// The reference rows of a pipeline.
-    static func referencePath(_ option: String?, of pipeline: Pipeline) -> String {
-        option ?? "\(pipeline.directory)/data/reference.csv"
+    static func referencePath(_ option: String?, of pipeline: Pipeline) throws -> String {
+        let path = option ?? "\(pipeline.directory)/data/reference.csv"
+        guard FileManager.default.isReadableFile(atPath: path) else {
+            throw TransformError(.fileAccess, "cannot read the reference rows \(path): name a CSV file by --reference")
+        }
+        return path
     }
 
     /// The path of an artefact, in the folder that the option or PENSTOCK_ARTIFACTS names.

@@ -101,7 +101,7 @@ public struct TrainCommand: ParsableCommand {
             throw ValidationError("the pipeline has no field with the event time: name the column by --time")
         }
         let table = try ReferenceTable(
-            path: FitCommand.referencePath(reference, of: pipeline), schema: pipeline.input.schema,
+            path: try FitCommand.referencePath(reference, of: pipeline), schema: pipeline.input.schema,
             features: pipeline.features, timeField: time, label: label.map { .named($0) } ?? .onlyOther)
         let settings = ModelTrainingSettings(
             kind: model, hidden: try hiddenSizes(), l2: l2, dropout: dropout, learningRate: learningRate,
