@@ -40,6 +40,7 @@ public final class HealthState: Sendable {
         /// When progress was made, or when there was last nothing to do.
         var lastProgress: ContinuousClock.Instant?
         var backlog: Int64 = 0
+        var standstills: [String] = []
     }
 
     private static let startingCheck = "starting"
@@ -89,6 +90,12 @@ public final class HealthState: Sendable {
         }
     }
 
+    /// What a watchdog found standing still without a known reason, one sentence each; empty when all is well. Unlike the
+    /// stall of the whole loop it names the place, and other work that goes on does not hide it.
+    public func setStandstills(_ messages: [String]) {
+        state.withLock { $0.standstills = messages }
+    }
+
     /// Time since the loop last came round; nil before it started.
     public var heartbeatAge: Duration? {
         let last = state.withLock { $0.lastHeartbeat }
@@ -102,7 +109,7 @@ public final class HealthState: Sendable {
             var reasons = heartbeatFailure(state, at: time)
             // A stall with a known reason, for instance an unreachable database, is not mended by a restart.
             if state.conditions.isEmpty { reasons += stallFailure(state, at: time) }
-            return reasons
+            return reasons + Self.standstillFailures(state)
         }
     }
 
@@ -112,8 +119,12 @@ public final class HealthState: Sendable {
         return state.withLock { state in
             let conditions = state.conditions.sorted { $0.key < $1.key }
             return conditions.map { Reason(check: $0.key, message: $0.value) } + heartbeatFailure(state, at: time)
-                + stallFailure(state, at: time)
+                + stallFailure(state, at: time) + Self.standstillFailures(state)
         }
+    }
+
+    private static func standstillFailures(_ state: State) -> [Reason] {
+        state.standstills.map { Reason(check: "standstill", message: $0) }
     }
 
     private func heartbeatFailure(_ state: State, at time: ContinuousClock.Instant) -> [Reason] {

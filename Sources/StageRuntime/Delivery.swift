@@ -170,7 +170,7 @@ public struct DeliveryFailure: Error, Sendable, CustomStringConvertible {
 ///   `poll` ends it by size or age with the offsets inside (`commitsGroupOffsets` is true, so the runner does not commit
 ///   them itself and hands over the crash mark in `ProcessedBatch.groupMetadata`); an aborted transaction answers `.restart`, a fenced
 ///   producer throws `.fenced`.
-public protocol Delivery<Output> {
+public protocol Delivery<Output>: SendableMetatype {
     associatedtype Output: StageOutput
 
     /// Whether this delivery commits the group's offsets itself (inside its transactions).
@@ -189,7 +189,8 @@ public protocol Delivery<Output> {
     mutating func startPositions(of partitions: [TopicPartition]) throws(DeliveryFailure) -> StartAnswer
 
     /// The runner settled where each partition starts and will offer batches from there. A delivery that keeps offsets
-    /// stores the position of partitions that had none or lost a range. `.restart` sends the runner back to `startPositions`.
+    /// stores the position of partitions that had none or lost a range. `.later` and `.restart` send the runner back to
+    /// `startPositions`; it may also call again with the same positions when a later step of the start failed.
     mutating func begin(_ starts: [PartitionStart]) throws(DeliveryFailure) -> DeliveryAnswer
 
     /// Takes a batch, or says later. One batch at a time: a second one is offered only once the first is accepted.
@@ -197,7 +198,7 @@ public protocol Delivery<Output> {
 
     /// Serves acknowledgements and background work (publishing an outbox, trying a connection again). Called at least
     /// every few milliseconds while batches are in flight or an obstacle stands, else with every poll of the consumer.
-    /// Waits at most `waitMilliseconds` for something to happen.
+    /// Waits at most `waitMilliseconds` for something to happen; may return at once when there is nothing to wait for.
     mutating func poll(waitMilliseconds: Int) throws(DeliveryFailure)
 
     /// The next offset to process per partition below which every record's outcome is durable. Holds all partitions begun
@@ -207,8 +208,12 @@ public protocol Delivery<Output> {
     /// Waits until nothing of `partitions` (nil: of all) is in flight. Returns false when the time is over.
     mutating func drain(_ partitions: [TopicPartition]?, timeoutMilliseconds: Int) throws(DeliveryFailure) -> Bool
 
+    /// The batch that was offered last, and answered with `.later`, will not be offered again: a part of it that is in
+    /// flight counts for nothing.
+    mutating func abandon(sequence: Int)
+
     /// Forgets the partitions. With `lost` another instance may already work on them: acknowledgements that still come for
-    /// them count for nothing. Also called when a batch that was offered is abandoned, for its partitions.
+    /// them count for nothing.
     mutating func end(_ partitions: [TopicPartition], lost: Bool)
 
     /// Releases what is held; nothing is delivered after it.
@@ -220,5 +225,6 @@ extension Delivery {
     public var obstacle: String? { nil }
     public mutating func open(_ environment: DeliveryEnvironment) throws(DeliveryFailure) {}
     public mutating func begin(_ starts: [PartitionStart]) throws(DeliveryFailure) -> DeliveryAnswer { .accepted }
+    public mutating func abandon(sequence: Int) {}
     public mutating func close() {}
 }

@@ -9,6 +9,9 @@ struct GroupCommits {
 
     let intervalMicroseconds: Int64
     private(set) var inFlight: [TopicPartition: Entry] = [:]
+    /// Until the answer came, also when every partition of the commit was forgotten meanwhile: answers come in order, so
+    /// the next one is taken for this commit's.
+    private(set) var isInFlight = false
     private var lastStart: Int64
     /// Commits refused in a row, for the log.
     private(set) var failures = 0
@@ -18,21 +21,19 @@ struct GroupCommits {
         lastStart = now
     }
 
-    var isInFlight: Bool { !inFlight.isEmpty }
-
     /// What to commit now: partitions whose durable position differs from the confirmed one. Empty when it is not yet
     /// time, unless half of some partition's reach is used up, which would make the runner wait for a commit soon.
     /// Suspicious partitions commit synchronously, each chunk by itself, and are left out.
     func due(
-        now: Int64, ledgers: [TopicPartition: PartitionLedger], progress: [TopicPartition: Int64]
+        now: Int64, ledgers: [PartitionLedger], progress: [TopicPartition: Int64]
     ) -> [TopicPartition: Entry] {
         guard !isInFlight else { return [:] }
         var entries: [TopicPartition: Entry] = [:]
         var isUrgent = false
-        for (partition, ledger) in ledgers {
-            guard let durable = progress[partition], !ledger.crashGuard.isSuspicious, durable != ledger.committed
+        for ledger in ledgers {
+            guard let durable = progress[ledger.partition], !ledger.crashGuard.isSuspicious, durable != ledger.committed
             else { continue }
-            entries[partition] = Entry(offset: durable, mark: ledger.crashGuard.mark(at: durable))
+            entries[ledger.partition] = Entry(offset: durable, mark: ledger.crashGuard.mark(at: durable))
             if case .normal(let reach) = ledger.crashGuard.mode {
                 let half = ledger.crashGuard.limits.reachOffsets / 2
                 isUrgent = isUrgent || ledger.processedEnd > reach - half
@@ -43,6 +44,7 @@ struct GroupCommits {
 
     mutating func started(_ entries: [TopicPartition: Entry], now: Int64) {
         inFlight = entries
+        isInFlight = true
         lastStart = now
     }
 
@@ -50,7 +52,10 @@ struct GroupCommits {
     /// - Parameter failed: partitions that were refused; nil when the whole commit was.
     /// - Returns: what is confirmed by it.
     mutating func finished(failed: Set<TopicPartition>?) -> [TopicPartition: Entry] {
-        defer { inFlight = [:] }
+        defer {
+            inFlight = [:]
+            isInFlight = false
+        }
         guard let failed else {
             failures += 1
             return [:]
@@ -61,7 +66,6 @@ struct GroupCommits {
 
     /// The partitions are not ours any more: an answer that still comes says nothing about the next assignment of them.
     mutating func forget(_ partitions: [TopicPartition]) {
-        // An entry stays in flight under a name that confirms nothing only if another partition is in the same commit.
         for partition in partitions { inFlight[partition] = nil }
     }
 }

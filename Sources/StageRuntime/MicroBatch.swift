@@ -29,6 +29,8 @@ struct MicroBatch {
     /// A stretch of one partition, with the number of its records.
     struct Stretch: Equatable {
         var range: OffsetRange
+        /// Of the first record; `range.start` may lie before it.
+        var firstOffset: Int64
         var records: Int
     }
 
@@ -75,7 +77,7 @@ struct MicroBatch {
             stretches[index].records += 1
         } else {
             let range = OffsetRange(partition: partition, start: start, end: offset + 1)
-            stretches.append(Stretch(range: range, records: 1))
+            stretches.append(Stretch(range: range, firstOffset: offset, records: 1))
         }
     }
 

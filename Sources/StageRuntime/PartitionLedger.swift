@@ -17,12 +17,15 @@ struct PartitionLedger {
         case process
     }
 
+    let partition: TopicPartition
     let topicIndex: Int
     private(set) var phase: Phase
     /// The next offset expected from the consumer. Offsets may be skipped (transaction markers, compaction), never
     /// repeated.
     private(set) var nextOffset: Int64
-    /// Where the next batch starts: everything below was processed.
+    /// Where the next batch starts: everything below is in a batch.
+    private(set) var collectedEnd: Int64
+    /// Everything below was processed and taken by the delivery.
     private(set) var processedEnd: Int64
     /// The group's offset as last confirmed, with its mark; nil before the first commit.
     private(set) var committed: Int64?
@@ -34,11 +37,13 @@ struct PartitionLedger {
     /// - Parameters:
     ///   - start: the first offset to process.
     ///   - replayFrom: the first offset to read; below `start` when records are to be replayed.
-    init(topicIndex: Int, start: Int64, replayFrom: Int64, crashGuard: CrashGuard) {
+    init(partition: TopicPartition, topicIndex: Int, start: Int64, replayFrom: Int64, crashGuard: CrashGuard) {
+        self.partition = partition
         self.topicIndex = topicIndex
         self.crashGuard = crashGuard
         phase = replayFrom < start ? .rebuilding(until: start) : .processing
         nextOffset = min(replayFrom, start)
+        collectedEnd = start
         processedEnd = start
     }
 
@@ -60,7 +65,17 @@ struct PartitionLedger {
         phase = .processing
     }
 
-    /// Records of the partition up to `end` were processed.
+    /// The log lost what lies below `offset`: reading goes on there. The next batch still starts where the last one
+    /// ended, so that stretches stay contiguous.
+    mutating func skip(to offset: Int64) {
+        nextOffset = max(nextOffset, offset)
+        reached(position: offset)
+    }
+
+    /// A record was put into a batch.
+    mutating func collected(offset: Int64) { collectedEnd = offset + 1 }
+
+    /// Records of the partition up to `end` were processed and taken.
     mutating func processed(end: Int64) { processedEnd = end }
 
     mutating func confirmed(offset: Int64, mark: GroupMark) {
@@ -87,11 +102,7 @@ struct StartResolution: Equatable, Sendable {
     /// The stored position lies beyond the end of the log: not this log, or it was truncated.
     var isBeyondEnd = false
 
-    enum PipelineStart: String, Sendable, CaseIterable {
-        case earliest, latest
-    }
-
-    init(stored: Int64?, low: Int64, high: Int64, start: PipelineStart) {
+    init(stored: Int64?, low: Int64, high: Int64, start: StageSettings.PipelineStart) {
         self.stored = stored
         guard let stored else {
             position = start == .earliest ? low : high
