@@ -14,11 +14,11 @@ public struct Penstock: ParsableCommand {
         abstract: "Streaming inference on Kafka: events go in, predictions come out.",
         discussion: """
             Start here:
-              penstock demo                      the whole pipeline on real data, checked, in a minute
-              penstock up                        broker, PostgreSQL and all consumers on this machine
-              penstock publish PIPELINE FILE     send events from a CSV or NDJSON file
-              penstock tail predictions          watch what comes out
-              penstock status                    processes, health, lag, rows, dead letters
+              penstock demo                    the whole pipeline on real data, checked
+              penstock up                      broker, PostgreSQL, all consumers, here
+              penstock publish PIPELINE FILE   send events from a CSV or NDJSON file
+              penstock tail predictions        watch what comes out
+              penstock status                  health, lag, rows, dead letters
 
             A pipeline is a folder with a pipeline.yaml, for instance topics/housing.
             """,
@@ -29,10 +29,10 @@ public struct Penstock: ParsableCommand {
             DemoCommand.self, UpCommand.self, DownCommand.self, StatusCommand.self, DoctorCommand.self,
         ]),
         CommandGroup(name: "Publish and watch", subcommands: [
-            PublishCommand.self, TailCommand.self, LagCommand.self, DeadLettersCommand.self,
+            PublishCommand.self, TailCommand.self, LagCommand.self, DeadLettersCommand.self, BenchCommand.self,
         ]),
         CommandGroup(name: "Pipelines and models", subcommands: [
-            LintCommand.self, FitCommand.self, TrainCommand.self, TopicsCommand.self, OffsetsCommand.self,
+            LintCommand.self, FitCommand.self, TrainCommand.self, ModelCommand.self, TopicsCommand.self, OffsetsCommand.self,
             ServePostgresCommand.self,
         ]),
     ]
@@ -60,7 +60,7 @@ public struct Penstock: ParsableCommand {
         switch error {
         case let failure as CommandFailure: return report(failure.message, code: failure.kind.rawValue)
         case let failure as DeploymentError:
-            return report(failure.message, code: failure.code == .dataDirectory ? 1 : 1)
+            return report(failure.message, code: 1)
         case let failure as KafkaError:
             return report(explain(failure), code: failure.code == .invalidConfiguration ? 2 : 1)
         case let failure as PipelineError: return report(failure.description, code: 1)

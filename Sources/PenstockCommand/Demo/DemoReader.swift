@@ -11,6 +11,7 @@ struct DemoReader {
     let connection: PostgresConnection
     let reader: TopicReader
 
+
     private var table: String { PostgresConnection.table(contract.sink) }
     private var duplicates: String {
         "\(PostgresConnection.quote(identifier: contract.sink.schema)).duplicates"
@@ -107,7 +108,10 @@ struct DemoReader {
     }
 
     /// Percentiles per hop, computed by PostgreSQL from the time columns.
-    func latencies() throws -> [HopLatency] {
+    /// - Parameter idPrefix: only rows whose publisher's id begins so.
+    static func latencies(
+        _ connection: PostgresConnection, _ sink: SinkSettings, idPrefix: String? = nil
+    ) throws -> [HopLatency] {
         let hops = [
             ("publish -> ingest", "published_at", "ingested_at"), ("ingest -> transform", "ingested_at", "transformed_at"),
             ("transform -> predict", "transformed_at", "predicted_at"), ("predict -> store", "predicted_at", "stored_at"),
@@ -117,7 +121,10 @@ struct DemoReader {
             let seconds = "extract(epoch FROM \(to) - \(from))::float8"
             let result = try connection.query(
                 "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY s), percentile_cont(0.9) WITHIN GROUP (ORDER BY s),"
-                    + " percentile_cont(0.99) WITHIN GROUP (ORDER BY s), max(s) FROM (SELECT \(seconds) AS s FROM \(table)) t")
+                    + " percentile_cont(0.99) WITHIN GROUP (ORDER BY s), max(s) "
+                    + " FROM (SELECT \(seconds) AS s FROM \(PostgresConnection.table(sink))"
+                    + " WHERE $1::text IS NULL OR id LIKE $1 || '-%') t",
+                [idPrefix.map { .text($0) } ?? .null])
             func value(_ column: Int) throws -> Double { try result.optional(row: 0, column: column) ?? .nan }
             return HopLatency(hop: name, p50: try value(0), p90: try value(1), p99: try value(2), max: try value(3))
         }

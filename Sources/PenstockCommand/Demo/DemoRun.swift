@@ -1,14 +1,11 @@
 // DemoRun: the steps of the demo.
 
-import ArgumentParser
 import EventContracts
 import Foundation
-import Inference
 import Kafka
 import LocalDeployment
 import PipelineContract
 import Postgres
-import Transforms
 
 struct DemoRun {
     let pipelinePath: String
@@ -22,19 +19,17 @@ struct DemoRun {
         for diagnostic in diagnostics { Console.note("\(diagnostic)") }
         let contract = try PipelineLoader.load(path: pipelinePath)
         step("Contract \(contract.name): \(contract.input.schema.fields.count) fields, no mistakes")
-        try data.prepare()
-        do {
-            let _ = try data.lock()
-            try data.clear(keeping: ["artifacts"])
+        let maker = ModelMaker(contract: contract, pipelinePath: pipelinePath, folder: data.artifacts)
+        if let present = maker.present {
+            step("Model of an earlier demo: \(present)")
+        } else {
+            step("Fitting and training, because there is no model for this contract yet")
             try data.prepare()
+            try maker.make(output: isJSON ? 2 : 1)
         }
-        try makeArtifacts(contract)
-
-        let stack = try startStack(contract)
+        let stack = try PrivateStack(data: data, pipelinePath: pipelinePath, instances: instances).start(contract)
         defer { stopStack(stack) }
-        let state = try stack.waitUntilReady(seconds: DemoCommand.startSecondsMax) { state in
-            Progress.wait(for: state)
-        }
+        let state = try DeploymentState.ofRunning(data)
         try Interrupt.check()
         step("Started \(state.processes.count) processes: \(state.processes.map(\.name).joined(separator: ", "))")
         let servers = try unwrap(state.bootstrapServers, "the broker's address")
@@ -71,54 +66,6 @@ struct DemoRun {
             bootstrapServers: servers, group: "penstock-demo", clientID: "penstock-demo")
         try configuration.set("statistics.interval.ms", "0")
         return configuration
-    }
-
-    // MARK: Artefacts
-
-    private func makeArtifacts(_ contract: Pipeline) throws {
-        let artifacts = Artifacts(pipeline: contract, override: data.artifacts)
-        if artifacts.areComplete, let transform = try? FeatureTransform(loadingFor: contract, path: artifacts.transform),
-            let bytes = FileManager.default.contents(atPath: artifacts.manifest),
-            let manifest = try? ModelManifest.decode(Array(bytes), path: artifacts.manifest),
-            manifest.contractHash == transform.contractHash
-        {
-            return step("Model of an earlier demo: \(manifest.name) version \(manifest.version)")
-        }
-        step("Fitting and training, because there is no model for this contract yet")
-        try withOutput(to: isJSON ? 2 : 1) {
-            for arguments in [["fit"], ["train"]] {
-                let options = arguments + [pipelinePath, "--artifacts", artifacts.directory]
-                var command = try Penstock.parseAsRoot(options)
-                try command.run()
-            }
-        }
-    }
-
-    /// Runs `body` with standard output going to another descriptor, so that a JSON report stays alone.
-    private func withOutput(to descriptor: Int32, _ body: () throws -> Void) throws {
-        guard descriptor != 1 else { return try body() }
-        let saved = dup(1)
-        dup2(descriptor, 1)
-        defer {
-            fflush(nil)
-            dup2(saved, 1)
-            close(saved)
-        }
-        try body()
-    }
-
-    // MARK: Processes
-
-    private func startStack(_ contract: Pipeline) throws -> BackgroundStack {
-        let programs = Programs.directory
-        var configuration = DeploymentConfiguration(
-            data: data, programs: programs, pipeline: pipelinePath,
-            artifacts: Artifacts(pipeline: contract, override: data.artifacts).directory,
-            broker: MockBrokerProvider(
-                executable: "\(programs)/embedded-broker", topics: contract.topicSettings.map { ($0.topic, $0.partitions) }),
-            postgres: nil)
-        configuration.instances = instances
-        return try BackgroundStack.start(configuration, exitsWithParent: true)
     }
 
     private func stopStack(_ stack: BackgroundStack) {
@@ -241,6 +188,6 @@ struct DemoRun {
             publishSeconds: publishSeconds, seconds: span.seconds,
             eventsPerSecond: Double(plan.items.count) / max(span.seconds, 1e-6), models: span.models, checks: checks,
             codes: verifier.codes().map { DemoReport.Code(code: $0.code, expected: $0.expected, found: $0.found) },
-            months: months, latencies: try reader.latencies(), restarts: restarts)
+            months: months, latencies: try DemoReader.latencies(reader.connection, contract.sink), restarts: restarts)
     }
 }

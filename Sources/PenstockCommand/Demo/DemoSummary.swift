@@ -27,13 +27,7 @@ struct DemoSummary {
         }
         Console.print(months.text)
         Console.heading("Latency, milliseconds")
-        var hops = Table(.left("hop"), .right("p50"), .right("p90"), .right("p99"), .right("max"))
-        for hop in report.latencies {
-            hops.add(
-                hop.hop, Numbers.milliseconds(hop.p50), Numbers.milliseconds(hop.p90), Numbers.milliseconds(hop.p99),
-                Numbers.milliseconds(hop.max))
-        }
-        Console.print(hops.text)
+        Console.print(HopLatency.table(report.latencies).text)
         Console.print()
         for model in report.models { Console.print("model       \(model)") }
         Console.print(
@@ -42,6 +36,18 @@ struct DemoSummary {
         Console.print(
             "balance     \(Numbers.grouped(report.published)) published = \(Numbers.grouped(report.rows)) rows + "
                 + "\(report.deadLetters) dead letters + \(report.duplicates) repeats")
+    }
+}
+
+extension HopLatency {
+    static func table(_ latencies: [HopLatency]) -> Table {
+        var table = Table(.left("hop"), .right("p50"), .right("p90"), .right("p99"), .right("max"))
+        for hop in latencies {
+            table.add(
+                hop.hop, Numbers.milliseconds(hop.p50), Numbers.milliseconds(hop.p90), Numbers.milliseconds(hop.p99),
+                Numbers.milliseconds(hop.max))
+        }
+        return table
     }
 }
 
