@@ -18,6 +18,12 @@ public struct OutputBatch: Sendable {
         public var code: ErrorCode
         /// One sentence for a person: the place and the way to mend it. Never contains a secret.
         public var message: String
+
+        public init(source: Int, code: ErrorCode, message: String) {
+            self.source = source
+            self.code = code
+            self.message = message
+        }
     }
 
     public private(set) var arena: [UInt8] = []

@@ -46,7 +46,7 @@ public struct ProcessingContext: Sendable {
 /// The logic of a stage: synchronous, single-threaded, without Kafka inside. The runtime calls it from one dedicated
 /// thread. A record that cannot be processed is data: give it to the output as a dead letter. A thrown error is a fault
 /// of the stage itself: nothing of the batch is produced or committed and the process stops with the message.
-public protocol StageProcessor {
+public protocol StageProcessor: SendableMetatype {
     associatedtype Output
 
     /// State to rebuild from the input when a partition is assigned; nil for none.

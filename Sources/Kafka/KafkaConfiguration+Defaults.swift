@@ -1,0 +1,59 @@
+// KafkaConfiguration+Defaults: the settings every Penstock client starts from.
+
+extension KafkaConfiguration {
+    /// Settings of a stage's consumer. Offsets are never stored or committed behind the application's back, a position
+    /// outside the log is an error (never a silent jump), and the group rebalances cooperatively.
+    ///
+    /// The prefetch thresholds hold well over a second of data: librdkafka stops fetching for 1,000 ms whenever the
+    /// queue is over one of them, and only from 2.2 on can that pause be shortened (`fetch.queue.backoff.ms`).
+    public static func consumerDefaults(
+        bootstrapServers: String, group: String, clientID: String
+    ) throws(KafkaError) -> KafkaConfiguration {
+        var configuration = try KafkaConfiguration(settings: [
+            Setting("bootstrap.servers", bootstrapServers),
+            Setting("client.id", clientID),
+            Setting("group.id", group),
+            Setting("enable.auto.commit", "false"),
+            Setting("enable.auto.offset.store", "false"),
+            Setting("auto.offset.reset", "error"),
+            Setting("partition.assignment.strategy", "cooperative-sticky"),
+            Setting("session.timeout.ms", "10000"),
+            Setting("heartbeat.interval.ms", "1000"),
+            Setting("fetch.wait.max.ms", "100"),
+            Setting("fetch.error.backoff.ms", "100"),
+            Setting("queued.min.messages", "1000000"),
+            Setting("queued.max.messages.kbytes", "131072"),
+            Setting("statistics.interval.ms", "5000"),
+            Setting("topic.metadata.refresh.interval.ms", "30000"),
+            Setting("reconnect.backoff.max.ms", "2000"),
+            Setting("retry.backoff.ms", "20"),
+            Setting("socket.keepalive.enable", "true"),
+            Setting("log.connection.close", "false"),
+        ])
+        try configuration.setIfKnown("fetch.queue.backoff.ms", "10")
+        return configuration
+    }
+
+    /// Settings of a stage's producer: idempotent, partitioned like the Java clients, lingering only briefly.
+    public static func producerDefaults(
+        bootstrapServers: String, clientID: String
+    ) throws(KafkaError) -> KafkaConfiguration {
+        try KafkaConfiguration(settings: [
+            Setting("bootstrap.servers", bootstrapServers),
+            Setting("client.id", clientID),
+            Setting("enable.idempotence", "true"),
+            Setting("partitioner", "murmur2_random"),
+            Setting("linger.ms", "1"),
+            Setting("batch.num.messages", "100000"),
+            Setting("queue.buffering.max.messages", "500000"),
+            Setting("queue.buffering.max.kbytes", "262144"),
+            Setting("delivery.timeout.ms", "120000"),
+            Setting("statistics.interval.ms", "5000"),
+            Setting("topic.metadata.refresh.interval.ms", "30000"),
+            Setting("reconnect.backoff.max.ms", "2000"),
+            Setting("retry.backoff.ms", "20"),
+            Setting("socket.keepalive.enable", "true"),
+            Setting("log.connection.close", "false"),
+        ])
+    }
+}
