@@ -57,7 +57,7 @@ let package = Package(
         .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .target(name: "CSimdJSON", linkerSettings: [.linkedLibrary("simdjson")]),
-        .systemLibrary(name: "CProcess"),
+        .target(name: "CProcess"),
 
         // Wrappers.
         library("Kafka", ["CRdKafka"], strictMemory),
@@ -148,7 +148,9 @@ let package = Package(
                 "Transforms", "TransformStage", "Training", "Inference", "Tensor", "StageRuntime", "PipelineContract",
                 "EventContracts", "Digests",
             ]),
-        test("IngestStageTests", ["IngestStage", "JSONColumns"]),
+        test(
+            "IngestStageTests",
+            ["IngestStage", "JSONColumns", "EventContracts", "PipelineContract", "StageRuntime", "Digests"]),
         test("StageRuntimeTests", ["StageRuntime", "Kafka", "Observability", "TestSupport"]),
         test("OracleTests", ["Oracle"]),
         test("LocalDeploymentTests", ["LocalDeployment", "PenstockCommand", "EventContracts"]),

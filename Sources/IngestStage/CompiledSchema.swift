@@ -18,7 +18,7 @@ struct CompiledSchema {
         var jsonColumn: Int
         /// Column among the numbers or the texts of the event body.
         var bodyColumn: Int
-        var enumeration: [[UInt8]]
+        var enumeration: [[UInt8]]?
         var pattern: Regex<AnyRegexOutput>?
     }
 
@@ -40,7 +40,7 @@ struct CompiledSchema {
                 Plan(
                     field: field, jsonColumn: isText ? jsonTexts : jsonNumbers,
                     bodyColumn: field.type == .string ? texts : numbers,
-                    enumeration: (field.enumeration ?? []).map { Array($0.utf8) }, pattern: try Self.pattern(field)))
+                    enumeration: field.enumeration.map { $0.map { Array($0.utf8) } }, pattern: try Self.pattern(field)))
             if isText { jsonTexts += 1 } else { jsonNumbers += 1 }
             if field.type == .string { texts += 1 } else { numbers += 1 }
         }
@@ -146,13 +146,8 @@ struct CompiledSchema {
                 "the field \"\(name)\" has \(text.byteCount) bytes, at most \(EventRecordEncoder.textBytesMax) fit: shorten it"
             )
         }
-        if let lengthMax = plan.field.lengthMax, text.characterCount > lengthMax {
-            throw Rejection(
-                .outOfRange,
-                "the field \"\(name)\" has \(text.characterCount) characters, at most \(lengthMax) are allowed: shorten it"
-            )
-        }
-        if !plan.enumeration.isEmpty, !plan.enumeration.contains(where: { text.equals($0) }) {
+        try checkLength(text, plan.field)
+        if let enumeration = plan.enumeration, !enumeration.contains(where: { text.equals($0) }) {
             throw Rejection(
                 .notInEnumeration,
                 "the field \"\(name)\" is \(text.quoted), it must be one of \(Self.choices(plan.field.enumeration))")
@@ -165,6 +160,22 @@ struct CompiledSchema {
                     "the field \"\(name)\" is \(text.quoted), it must match \(plan.field.pattern ?? ""): correct the value"
                 )
             }
+        }
+    }
+
+    private func checkLength(_ text: RawSpan, _ field: EventSchema.Field) throws(Rejection) {
+        guard field.lengthMin != nil || field.lengthMax != nil else { return }
+        let count = text.characterCount
+        if let lengthMin = field.lengthMin, count < lengthMin {
+            throw Rejection(
+                .outOfRange,
+                "the field \"\(field.name)\" has \(count) characters, at least \(lengthMin) are needed: send the whole text"
+            )
+        }
+        if let lengthMax = field.lengthMax, count > lengthMax {
+            throw Rejection(
+                .outOfRange,
+                "the field \"\(field.name)\" has \(count) characters, at most \(lengthMax) are allowed: shorten it")
         }
     }
 

@@ -9,7 +9,7 @@ import Digests
 /// of it, so that the verdict depends on nothing but the log within the window. A process that was restarted and has
 /// rebuilt the window gives the same verdicts as the one that died.
 ///
-/// Memory: 48 bytes and 8 bytes of index for each record, grown by doubling up to `recordsMax`.
+/// Memory: 64 bytes for each record with its share of the index, grown by doubling as records come.
 struct DuplicateWindow {
     enum Verdict: Equatable {
         case new
@@ -49,7 +49,10 @@ struct DuplicateWindow {
     private var newestPublished = Int64.min
 
     private static let slotsMin = 64
-    static let recordsRange = 1...(1 << 24)
+    /// How far back the same process may read again and still give the same verdicts; more than any batch holds.
+    private static let rereadRecordsMax: Int64 = 16_384
+    /// 0 recognises nothing.
+    static let recordsRange = 0...100_000_000
 
     /// - Precondition: `recordsMax` in `recordsRange`, `ageMillisecondsMax` >= 0.
     init(recordsMax: Int, ageMillisecondsMax: Int64) {
@@ -83,7 +86,8 @@ struct DuplicateWindow {
         // The arithmetic saturates, because publishers may set any timestamp.
         let (oldest, overflow) = occurrence.publishedMilliseconds.subtractingReportingOverflow(ageMillisecondsMax)
         while slot >= 0, let earlier = slots[Int(slot)] {
-            if overflow || earlier.publishedMilliseconds >= oldest {
+            let isInReach = occurrence.offset - earlier.offset <= recordsMax
+            if isInReach, overflow || earlier.publishedMilliseconds >= oldest {
                 return earlier.payloadHash == occurrence.payloadHash
                     ? .repeats(offset: earlier.offset) : .conflicts(offset: earlier.offset)
             }
@@ -131,7 +135,7 @@ struct DuplicateWindow {
         let (doubled, overflow) = ageMillisecondsMax.multipliedReportingOverflow(by: 2)
         let (oldest, underflow) = newestPublished.subtractingReportingOverflow(doubled)
         while end > first, let oldestEntry = slots[first & mask] {
-            let isOutOfReach = offset - oldestEntry.offset > recordsMax
+            let isOutOfReach = offset - oldestEntry.offset > recordsMax + Self.rereadRecordsMax
             let isTooOld = !overflow && !underflow && oldestEntry.publishedMilliseconds < oldest
             guard isOutOfReach || isTooOld else { return }
             unlink(first & mask, oldestEntry)

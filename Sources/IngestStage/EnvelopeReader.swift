@@ -115,6 +115,8 @@ struct EnvelopeReader {
         let form = try batch.withBytes(headers.contentType) { (text: RawSpan?) throws(Rejection) -> EnvelopeForm in
             // Nearly every publisher spells it so; anything else is read with care, off the usual path.
             guard let text, !text.equals("application/json") else { return headers.hasCloudEvents ? .binary : .plain }
+            if text.equals("application/cloudevents+json; charset=UTF-8") { return .structured }
+            if text.equals("application/cloudevents+json") { return .structured }
             switch MediaType(text) {
             case .json: return headers.hasCloudEvents ? .binary : .plain
             case .cloudEventsJSON: return .structured

@@ -36,6 +36,8 @@ public struct IngestProcessor: StageProcessor {
     private let encoder: EventRecordEncoder
     private let decoder: JSONColumnDecoder
     private let plainSource: [UInt8]
+    /// How messages name the field of the identity of plain JSON.
+    private let identityName: String
     private var plainSourceSlice = JSONSlice(start: 0, length: 0)
     private var clusterID: [UInt8] = []
     private var reader: EnvelopeReader
@@ -58,6 +60,7 @@ public struct IngestProcessor: StageProcessor {
         topicBytes = Array(topic.utf8)
         schema = try CompiledSchema(input)
         encoder = EventRecordEncoder(numericCount: schema.numericCount, textCount: schema.textCount)
+        identityName = "\"\(input.identity?.idField ?? "")\" (the identity)"
         plainSource = Array((input.identity?.source ?? "").utf8)
         do {
             decoder = try JSONColumnDecoder(schema.json)
@@ -90,7 +93,7 @@ public struct IngestProcessor: StageProcessor {
             input.duplicateWindowMilliseconds >= 0
         else {
             throw IngestConfigurationError(
-                message: "input.duplicateWindow must have 1 to \(DuplicateWindow.recordsRange.upperBound) records")
+                message: "input.duplicateWindow must have 0 to \(DuplicateWindow.recordsRange.upperBound) records")
         }
     }
 
@@ -228,7 +231,7 @@ public struct IngestProcessor: StageProcessor {
         case .plain:
             guard let column = schema.identityColumn, !texts[column].isNull else { return }
             let id = columns.textBytes.span.bytes.extracting(texts[column].range)
-            try Attribute.check(id, "\"\(input.identity?.idField ?? "id")\" (the identity)")
+            try Attribute.check(id, identityName)
             row.source = plainSourceSlice
             row.id = reader.append(id)
         }
@@ -248,9 +251,12 @@ public struct IngestProcessor: StageProcessor {
         let occurrence = DuplicateWindow.Occurrence(
             identity: identity, payloadHash: row.payloadHash, offset: origin.offset,
             publishedMilliseconds: batch.timestampsMilliseconds[row.record])
-        let empty = DuplicateWindow(
-            recordsMax: input.duplicateWindowRecords, ageMillisecondsMax: input.duplicateWindowMilliseconds)
-        return windows[origin.partition, default: empty].admit(occurrence)
+        // The default is built for the first record of a partition only.
+        return windows[
+            origin.partition,
+            default: DuplicateWindow(
+                recordsMax: input.duplicateWindowRecords, ageMillisecondsMax: input.duplicateWindowMilliseconds)
+        ].admit(occurrence)
     }
 
     private func emit(

@@ -2,6 +2,7 @@
 
 import Glibc
 import Postgres
+import ProcessControl
 import Synchronization
 
 extension PrivatePostgres {
@@ -17,7 +18,7 @@ extension PrivatePostgres {
             let port = try choosePort()
             let server = try ServerProcess(
                 command: wrapped(["\(binaries)/postgres"] + serverArguments(port: port), endsWithParent: true),
-                logPath: logPath, workingDirectory: directory, isDetached: !configuration.endsWithParent)
+                logPath: logPath, workingDirectory: directory)
             state.withLock {
                 $0.port = port
                 $0.server = server
@@ -113,9 +114,8 @@ extension PrivatePostgres {
         ]
         if !configuration.isDurable { arguments.append("--no-sync") }
         let process = try ServerProcess(
-            command: wrapped(arguments, endsWithParent: true), logPath: logPath, workingDirectory: directory,
-            isDetached: false)
-        guard let status = process.waitForExit(timeoutMilliseconds: 120_000), status == 0 else {
+            command: wrapped(arguments, endsWithParent: true), logPath: logPath, workingDirectory: directory)
+        guard let status = process.waitForExit(timeoutMilliseconds: 120_000), status == .exited(0) else {
             process.send(SIGKILL)
             throw PrivatePostgresError("initdb failed in \(dataDirectory). Its log \(logPath) ends:\n\(logTail)")
         }
@@ -225,9 +225,8 @@ extension PrivatePostgres {
             "--mode=\(mode == .fast ? "fast" : "immediate")", "--timeout=\(max(1, timeoutMilliseconds / 1_000))",
         ]
         let process = try ServerProcess(
-            command: wrapped(command, endsWithParent: true), logPath: logPath, workingDirectory: directory,
-            isDetached: false)
-        guard process.waitForExit(timeoutMilliseconds: timeoutMilliseconds + 5_000) == 0 else {
+            command: wrapped(command, endsWithParent: true), logPath: logPath, workingDirectory: directory)
+        guard process.waitForExit(timeoutMilliseconds: timeoutMilliseconds + 5_000) == .exited(0) else {
             process.send(SIGKILL)
             throw PrivatePostgresError("PostgreSQL in \(directory) did not stop within \(timeoutMilliseconds) ms")
         }

@@ -73,7 +73,7 @@ final class StartSignal: Sendable {
 
     deinit { ends.forEach { _ = close($0) } }
 
-    func signal() {
+    func give() {
         var byte: UInt8 = 1
         _ = write(ends[1], &byte, 1)
     }
@@ -196,28 +196,6 @@ enum Host {
             let ready = poll(&entry, 1, Int32(clamping: milliseconds))
             if ready > 0 { return true }
             if ready == 0 || errno != EINTR { return false }
-        }
-    }
-
-    /// Runs `body` on a detached POSIX thread.
-    static func startThread(_ body: @escaping @Sendable () -> Void) {
-        final class Box: Sendable {
-            let body: @Sendable () -> Void
-            init(_ body: @escaping @Sendable () -> Void) { self.body = body }
-        }
-        let context = Unmanaged.passRetained(Box(body)).toOpaque()
-        var thread = pthread_t()
-        let error = pthread_create(
-            &thread, nil,
-            { context in
-                guard let context else { return nil }
-                Unmanaged<Box>.fromOpaque(context).takeRetainedValue().body()
-                return nil
-            }, context)
-        if error == 0 {
-            pthread_detach(thread)
-        } else {
-            Unmanaged<Box>.fromOpaque(context).takeRetainedValue().body()
         }
     }
 }

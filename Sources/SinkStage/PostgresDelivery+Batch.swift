@@ -62,7 +62,8 @@ extension PostgresDelivery {
     }
 
     /// Finds out whether the COMMIT without an answer happened: the offsets tell. Nil when it did not.
-    private mutating func resolve(_ batch: ProcessedBatch, on connection: PostgresConnection) throws -> DeliveryAnswer? {
+    private mutating func resolve(_ batch: ProcessedBatch, on connection: PostgresConnection) throws -> DeliveryAnswer?
+    {
         let offsets = try SinkOffsets.show(connection, options.target, group: environment.group)
         func stored(_ partition: TopicPartition) -> Int64? {
             offsets.first { $0.topic == partition.topic && $0.partition == partition.partition }?.nextOffset
@@ -189,7 +190,7 @@ extension PostgresDelivery {
             try connection.executePrepared("insert")
             connection.rollBack()
             return []
-        } catch where error.isDataError {
+        } catch  where error.isDataError {
             connection.rollBack()
             if rows.count == 1 { return [(rows[0], error)] }
             let middle = rows.count / 2

@@ -72,7 +72,7 @@ extension PostgresDelivery {
             do throws(PostgresError) {
                 try makePartition(at: time, on: connection)
                 made += 1
-            } catch where ["22008", "54000"].contains(error.sqlState ?? "") {
+            } catch  where ["22008", "54000"].contains(error.sqlState ?? "") {
                 reject(row, key, error.message, &rejected)
             }
         }

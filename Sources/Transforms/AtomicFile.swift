@@ -58,7 +58,8 @@ public enum AtomicFile {
         let parent = Self.folder(of: folder)
         if parent != folder { try makeFolder(parent) }
         guard mkdir(folder, 0o755) == 0 || errno == EEXIST else {
-            throw TransformError(.fileAccess, "cannot make the folder \(folder): \(systemError(errno)); choose another folder")
+            throw TransformError(
+                .fileAccess, "cannot make the folder \(folder): \(systemError(errno)); choose another folder")
         }
     }
 

@@ -85,7 +85,8 @@ extension PostgresTests {
             innerConflict.inputOffset = 53
             innerConflict.payload = 98
             let again = TestEvent(2)
-            let batch = SinkFixture.batch([rep, conflict, TestEvent(2), inner, innerConflict, again], from: 2, sequence: 2)
+            let batch = SinkFixture.batch(
+                [rep, conflict, TestEvent(2), inner, innerConflict, again], from: 2, sequence: 2)
             #expect(try SinkFixture.deliver(&delivery, batch) == .accepted)
             #expect(try fixture.count() == 3)
             #expect(try fixture.count(where: "payload_hash = '0000000000000007' AND input_offset < 50") == 3)
@@ -187,7 +188,9 @@ extension PostgresTests {
             #expect(try fixture.count("sink_partitions") == 12)
         }
 
-        @Test("Retention drops whole partitions behind the newest event, never a newer one, and late rows still find a place")
+        @Test(
+            "Retention drops whole partitions behind the newest event, never a newer one, and late rows still find a place"
+        )
         func retention() throws {
             let day: Int64 = 86_400_000
             let fixture = try SinkFixture(span: "day", retention: 3 * day)

@@ -85,7 +85,8 @@ extension PostgresTests {
             let predictions = fixture.target.predictions
             let offsets = fixture.target.qualified("consumer_offsets")
             for sql in [
-                "CREATE TABLE \(fixture.target.qualified("mine")) (id int)", "CREATE SCHEMA mine", "DROP TABLE \(predictions)",
+                "CREATE TABLE \(fixture.target.qualified("mine")) (id int)", "CREATE SCHEMA mine",
+                "DROP TABLE \(predictions)",
                 "ALTER TABLE \(predictions) ADD COLUMN x int", "TRUNCATE \(predictions)", "DELETE FROM \(predictions)",
                 "UPDATE \(predictions) SET label = 0", "DELETE FROM \(offsets)", "CREATE TABLE public.mine (id int)",
                 "DELETE FROM \(fixture.target.qualified("schema_migrations"))", "SELECT * FROM pg_authid",
@@ -103,7 +104,8 @@ extension PostgresTests {
             let runtime = try fixture.postgres.connect(role: TestPostgres.runtime)
             try runtime.execute("SET search_path = pg_temp")
             try runtime.execute(
-                "CREATE FUNCTION pg_temp.date_trunc(text, timestamptz) RETURNS timestamptz LANGUAGE sql AS 'SELECT now()'")
+                "CREATE FUNCTION pg_temp.date_trunc(text, timestamptz) RETURNS timestamptz LANGUAGE sql AS 'SELECT now()'"
+            )
             let make = "SELECT lower_bound, upper_bound FROM \(fixture.target.qualified("make_partition"))($1, $2)"
             let table = PostgresValue.text(fixture.target.table)
             let bounds = try runtime.query(make, [table, .int(1_622_505_600_000)])
@@ -182,7 +184,9 @@ extension PostgresTests {
         @Test("Names that clash, are too long or hold a dollar are refused")
         func names() throws {
             let fixture = try SinkFixture()
-            for (schema, table) in [("s", "duplicates"), ("s", String(repeating: "x", count: 51)), ("pg_s", "t"), ("s", "a$$")] {
+            for (schema, table) in [
+                ("s", "duplicates"), ("s", String(repeating: "x", count: 51)), ("pg_s", "t"), ("s", "a$$"),
+            ] {
                 var target = fixture.target
                 target.schema = schema
                 target.table = table

@@ -168,7 +168,7 @@ struct DownCommand: ParsableCommand {
     mutating func run() throws {
         let directory = data.directory
         let state = try DeploymentState.ofRunning(directory)
-        ChildProcess.signal(state.pid, SIGTERM)
+        SpawnedProcess.signal(state.pid, SIGTERM)
         let clock = ContinuousClock()
         let deadline = clock.now + .seconds(Self.stopSecondsMax)
         while state.isSupervisorAlive {
