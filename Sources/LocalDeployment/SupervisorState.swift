@@ -206,7 +206,8 @@ public struct SupervisorState: Sendable {
             switch children[dependent].phase {
             case .starting, .ready:
                 requestStop(
-                    dependent, now: now, milliseconds: min(Self.recycleMilliseconds, children[dependent].plan.stopMilliseconds),
+                    dependent, now: now,
+                    milliseconds: min(Self.recycleMilliseconds, children[dependent].plan.stopMilliseconds),
                     actions: &actions)
                 recycleDependents(of: dependent, now: now, actions: &actions)
             default: break
