@@ -96,7 +96,12 @@ let package = Package(
         program("ingest-consumer", ["StageCommand", "IngestStage", argumentParser]),
         program("transform-consumer", ["StageCommand", "TransformStage", argumentParser]),
         program("inference-consumer", ["StageCommand", "InferenceStage", argumentParser]),
-        program("prediction-sink", ["StageCommand", "SinkStage", argumentParser]),
+        program(
+            "prediction-sink",
+            [
+                "StageCommand", "SinkStage", "StageRuntime", "EventContracts", "PipelineContract", "Postgres", "Kafka",
+                argumentParser,
+            ]),
         program("embedded-broker", ["Kafka", "ProcessControl", "Observability", logging, argumentParser]),
 
         // The command line, the local deployment and the verifier.
@@ -121,7 +126,7 @@ let package = Package(
             "PostgresTests",
             [
                 "Postgres", "SinkStage", "StageRuntime", "EventContracts", "PipelineContract", "Digests", "Kafka",
-                "Observability", "LocalDeployment", "TestSupport", logging,
+                "Observability", "LocalDeployment", "ProcessControl", "TestSupport", logging,
             ]),
         test("ProcessControlTests", ["ProcessControl", "Kafka", "TestSupport", "embedded-broker"]),
         test("JSONColumnsTests", ["JSONColumns"]),
