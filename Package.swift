@@ -115,7 +115,7 @@ let package = Package(
         program(
             "prediction-sink",
             [
-                "StageCommand", "SinkStage", "StageRuntime", "EventContracts", "PipelineContract", logging,
+                "StageCommand", "SinkStage", "StageRuntime", "EventContracts", "PipelineContract", "Postgres", "Kafka",
                 argumentParser,
             ]),
         program("embedded-broker", ["Kafka", "ProcessControl", "Observability", logging, argumentParser]),
@@ -145,7 +145,7 @@ let package = Package(
             "PostgresTests",
             [
                 "Postgres", "SinkStage", "StageRuntime", "EventContracts", "PipelineContract", "Digests", "Kafka",
-                "Observability", "LocalDeployment", "TestSupport", logging,
+                "Observability", "LocalDeployment", "ProcessControl", "TestSupport", logging,
             ]),
         test("JSONColumnsTests", ["JSONColumns"]),
         test("EventContractsTests", ["EventContracts", "Digests"]),
