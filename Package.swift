@@ -94,15 +94,15 @@ let package = Package(
                 "StageRuntime", "Kafka", "EventContracts", "PipelineContract", "Observability", "ProcessControl",
                 logging, argumentParser,
             ]),
-        program("ingest-consumer", ["StageCommand", "IngestStage", argumentParser]),
-        program("transform-consumer", ["StageCommand", "TransformStage", argumentParser]),
+        program("ingest-consumer", ["StageCommand", "IngestStage", "StageRuntime", "EventContracts", "PipelineContract", logging, argumentParser]),
+        program("transform-consumer", ["StageCommand", "TransformStage", "StageRuntime", "EventContracts", "PipelineContract", logging, argumentParser]),
         program(
             "inference-consumer",
             [
                 "StageCommand", "StageRuntime", "InferenceStage", "Inference", "Tensor", "Transforms",
                 "PipelineContract", "EventContracts", logging, argumentParser,
             ]),
-        program("prediction-sink", ["StageCommand", "SinkStage", argumentParser]),
+        program("prediction-sink", ["StageCommand", "SinkStage", "StageRuntime", "EventContracts", "PipelineContract", logging, argumentParser]),
         program("embedded-broker", ["Kafka", "ProcessControl", "Observability", logging, argumentParser]),
 
         // The command line, the local deployment and the verifier.

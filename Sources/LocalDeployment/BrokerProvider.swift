@@ -6,6 +6,8 @@ import FoundationEssentials
 public protocol BrokerProvider: Sendable {
     /// Whether records, group offsets and the cluster id survive a restart of the broker.
     var isDurable: Bool { get }
+    /// `--set` options that suit consumers to this broker.
+    var consumerSettings: [String] { get }
     /// What to start in this deployment, or nil when the broker runs elsewhere.
     func launch(data: DataDirectory) throws(DeploymentError) -> Launch?
     /// `bootstrap.servers`, once the broker accepts clients.
@@ -24,6 +26,10 @@ public struct MockBrokerProvider: BrokerProvider {
     }
 
     public var isDurable: Bool { false }
+
+    /// The mock cluster answers a fetch that finds nothing only when its whole wait is over, also when a record comes in
+    /// between: the wait is a delay on each hop.
+    public var consumerSettings: [String] { ["kafka.consumer.fetch.wait.max.ms=10"] }
 
     private func addressFile(_ data: DataDirectory) -> String { "\(data.run)/broker.address" }
 
@@ -51,6 +57,7 @@ public struct ExternalBrokerProvider: BrokerProvider {
     public init(servers: String) { self.servers = servers }
 
     public var isDurable: Bool { true }
+    public var consumerSettings: [String] { [] }
     public func launch(data: DataDirectory) -> Launch? { nil }
     public func bootstrapServers(data: DataDirectory) -> String? { servers }
 }

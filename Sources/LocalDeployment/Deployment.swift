@@ -66,7 +66,8 @@ public struct Deployment {
     private let binding = Binding()
 
     public init(
-        configuration: DeploymentConfiguration, postgresHost: Launch, resetOffsets: @escaping (_ ownerURL: String, _ servers: String) throws -> Void
+        configuration: DeploymentConfiguration, postgresHost: Launch,
+        resetOffsets: @escaping (_ ownerURL: String, _ servers: String) throws -> Void
     ) {
         self.configuration = configuration
         self.postgresHost = postgresHost
@@ -148,11 +149,12 @@ public struct Deployment {
             throw DeploymentError(.spawn, "the broker has not told its address yet")
         }
         var arguments = [
-            "--pipeline", configuration.pipeline, "--artifacts", configuration.artifacts, "--bootstrap-servers", servers,
+            "--pipeline", configuration.pipeline, "--artifacts", configuration.artifacts, "--bootstrap-servers",
+            servers,
             "--instance", name, "--health-port", "0", "--health-port-file", portFile, "--profile",
             configuration.profile, "--log-level", configuration.logLevel, "--exit-with-parent",
         ]
-        arguments += configuration.settings.flatMap { ["--set", $0] }
+        arguments += (configuration.broker.consumerSettings + configuration.settings).flatMap { ["--set", $0] }
         var environment = ["OPENBLAS_NUM_THREADS": "1"]
         if stage == Self.sink {
             guard let url = configuration.postgres ?? url(.sink) else {

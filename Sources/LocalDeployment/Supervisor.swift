@@ -124,7 +124,7 @@ public final class Supervisor {
 
     private func reapAll() {
         for child in machine.children {
-            guard let pid = child.pid, let status = ChildProcess.reap(pid) else { continue }
+            guard let pid = child.pid, let status = SpawnedProcess.reap(pid) else { continue }
             if !machine.isStopping { report("\(child.plan.name) (pid \(pid)) ended with \(status)") }
             perform(machine.handle(.exited(pid: pid, status: status), now: Self.now))
         }
@@ -153,7 +153,7 @@ public final class Supervisor {
             case .spawn(let name): spawn(name)
             case .signal(let name, let pid, let number):
                 if number == SIGKILL { report("\(name) (pid \(pid)) did not stop in time: killed") }
-                ChildProcess.signal(pid, number)
+                SpawnedProcess.signal(pid, number)
             case .giveUp(let name, let status):
                 let log = data.log(of: name)
                 let last = LogFile.tail(log, lines: 1).first.map(LogFile.message) ?? "no message"
@@ -166,7 +166,7 @@ public final class Supervisor {
     private func spawn(_ name: String) {
         guard let child = children.first(where: { $0.plan.name == name }) else { return }
         do {
-            let pid = try ChildProcess.spawn(
+            let pid = try SpawnedProcess.spawn(
                 try child.launch(), log: data.log(of: name), input: .descriptor(lifeline.reading))
             startedAt[name] = Timestamp.now()
             perform(machine.handle(.spawned(name: name, pid: pid), now: Self.now))

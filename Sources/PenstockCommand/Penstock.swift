@@ -25,16 +25,23 @@ public struct Penstock: ParsableCommand {
         groupedSubcommands: groups)
 
     static let groups: [CommandGroup] = [
-        CommandGroup(name: "Run", subcommands: [
-            DemoCommand.self, UpCommand.self, DownCommand.self, StatusCommand.self, DoctorCommand.self,
-        ]),
-        CommandGroup(name: "Publish and watch", subcommands: [
-            PublishCommand.self, TailCommand.self, LagCommand.self, DeadLettersCommand.self, BenchCommand.self,
-        ]),
-        CommandGroup(name: "Pipelines and models", subcommands: [
-            LintCommand.self, FitCommand.self, TrainCommand.self, ModelCommand.self, TopicsCommand.self, OffsetsCommand.self,
-            ServePostgresCommand.self,
-        ]),
+        CommandGroup(
+            name: "Run",
+            subcommands: [
+                DemoCommand.self, UpCommand.self, DownCommand.self, StatusCommand.self, DoctorCommand.self,
+            ]),
+        CommandGroup(
+            name: "Publish and watch",
+            subcommands: [
+                PublishCommand.self, TailCommand.self, LagCommand.self, DeadLettersCommand.self, BenchCommand.self,
+            ]),
+        CommandGroup(
+            name: "Pipelines and models",
+            subcommands: [
+                LintCommand.self, FitCommand.self, TrainCommand.self, ModelCommand.self, TopicsCommand.self,
+                OffsetsCommand.self,
+                ServePostgresCommand.self,
+            ]),
     ]
 
     public init() {}

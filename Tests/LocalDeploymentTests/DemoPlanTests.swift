@@ -151,7 +151,8 @@ struct DemoPlanTests {
     static func failures(_ change: (inout DemoOutcome) -> Void) -> [String] {
         var (positions, outcome) = perfect()
         change(&outcome)
-        return DemoVerifier(plan: plan, positions: positions, outcome: outcome).checks().filter { !$0.isMet }.map(\.name)
+        return DemoVerifier(plan: plan, positions: positions, outcome: outcome).checks().filter { !$0.isMet }.map(
+            \.name)
     }
 
     @Test("A run without fault passes all checks, also when a topic shows a record twice")
@@ -181,11 +182,14 @@ struct DemoPlanTests {
 
     @Test("Quality by month joins rows and labels by the publisher's id")
     func quality() {
-        let rows = [("1", "2021-06", 0.9), ("2", "2021-06", 0.1), ("3", "2021-07", 0.2), ("4", "2021-07", 0.8), ("5", "2021-07", 0.5)]
-            .enumerated().map { index, row in
-                DemoOutcome.Row(
-                    origin: .init(partition: 0, offset: Int64(index)), id: row.0, month: row.1, score: row.2)
-            }
+        let rows = [
+            ("1", "2021-06", 0.9), ("2", "2021-06", 0.1), ("3", "2021-07", 0.2), ("4", "2021-07", 0.8),
+            ("5", "2021-07", 0.5),
+        ]
+        .enumerated().map { index, row in
+            DemoOutcome.Row(
+                origin: .init(partition: 0, offset: Int64(index)), id: row.0, month: row.1, score: row.2)
+        }
         let (months, unlabelled) = MonthlyQuality.compute(
             rows, labels: ["1": 1, "2": 0, "3": 1, "4": 0], threshold: 0.5)
         #expect(months.map(\.month) == ["2021-06", "2021-07"])

@@ -19,7 +19,7 @@ struct LocalFilesTests {
     static func end(of pid: Int32) -> ChildExit? {
         var info = siginfo_t()
         while waitid(P_PID, id_t(pid), &info, WEXITED | WNOWAIT) != 0, errno == EINTR {}
-        return ChildProcess.reap(pid)
+        return SpawnedProcess.reap(pid)
     }
 
     @Test("The data directory comes from the option, else the environment, else the working directory")
@@ -117,14 +117,14 @@ struct LocalFilesTests {
     func spawning() throws {
         try Self.withFolder { folder in
             let log = "\(folder)/out put.log"
-            let pid = try ChildProcess.spawn(
+            let pid = try SpawnedProcess.spawn(
                 Launch(
                     executable: "/bin/sh", arguments: ["-c", "echo \"$1 $WORD\"; exit 7", "sh", "a b"],
                     environment: ["WORD": "c d"]), log: log)
             #expect(Self.end(of: pid) == .code(7))
             #expect(LogFile.tail(log, lines: 1) == ["a b c d"])
             #expect(throws: DeploymentError.self) {
-                _ = try ChildProcess.spawn(Launch(executable: "\(folder)/absent"), log: log)
+                _ = try SpawnedProcess.spawn(Launch(executable: "\(folder)/absent"), log: log)
             }
         }
     }
@@ -132,11 +132,11 @@ struct LocalFilesTests {
     @Test("A killed child is told from one that exited")
     func killing() throws {
         try Self.withFolder { folder in
-            let pid = try ChildProcess.spawn(
+            let pid = try SpawnedProcess.spawn(
                 Launch(executable: "/bin/sleep", arguments: ["600"]), log: "\(folder)/log")
             #expect(ProcessFigures(pid: pid) != nil)
             #expect(ProcessFigures.children(of: getpid()).contains(pid))
-            ChildProcess.signal(pid, SIGKILL)
+            SpawnedProcess.signal(pid, SIGKILL)
             #expect(Self.end(of: pid) == .signal(SIGKILL))
         }
     }

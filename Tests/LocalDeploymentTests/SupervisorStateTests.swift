@@ -90,9 +90,10 @@ struct SupervisorStateTests {
     func recycling() {
         var machine = Self.running()
         let actions = machine.handle(.exited(pid: 100, status: .signal(9)), now: 1_000)
-        #expect(actions == [
-            .signal(name: "ingest", pid: 102, signal: 15), .signal(name: "sink", pid: 103, signal: 15),
-        ])
+        #expect(
+            actions == [
+                .signal(name: "ingest", pid: 102, signal: 15), .signal(name: "sink", pid: 103, signal: 15),
+            ])
         #expect(machine["database"]?.phase == .ready)
         #expect(machine.handle(.exited(pid: 102, status: .code(0)), now: 1_010) == [])
         #expect(machine["ingest"]?.phase == .waiting)
@@ -116,17 +117,20 @@ struct SupervisorStateTests {
     @Test("A stop takes consumers first, then the broker, the database last")
     func stopOrder() {
         var machine = Self.running()
-        #expect(machine.handle(.stop, now: 1_000) == [
-            .signal(name: "ingest", pid: 102, signal: 15), .signal(name: "sink", pid: 103, signal: 15),
-        ])
+        #expect(
+            machine.handle(.stop, now: 1_000) == [
+                .signal(name: "ingest", pid: 102, signal: 15), .signal(name: "sink", pid: 103, signal: 15),
+            ])
         #expect(machine.handle(.stop, now: 1_001) == [], "a second signal changes nothing")
         #expect(machine.handle(.exited(pid: 102, status: .code(0)), now: 1_100) == [])
-        #expect(machine.handle(.exited(pid: 103, status: .code(0)), now: 1_200) == [
-            .signal(name: "broker", pid: 100, signal: 15)
-        ])
-        #expect(machine.handle(.exited(pid: 100, status: .code(0)), now: 1_300) == [
-            .signal(name: "database", pid: 101, signal: 2)
-        ])
+        #expect(
+            machine.handle(.exited(pid: 103, status: .code(0)), now: 1_200) == [
+                .signal(name: "broker", pid: 100, signal: 15)
+            ])
+        #expect(
+            machine.handle(.exited(pid: 100, status: .code(0)), now: 1_300) == [
+                .signal(name: "database", pid: 101, signal: 2)
+            ])
         #expect(machine.handle(.exited(pid: 101, status: .code(0)), now: 1_400) == [.finished])
         #expect(machine.isFinished)
         #expect(machine.handle(.tick, now: 2_000) == [])
@@ -173,9 +177,10 @@ struct SupervisorStateTests {
         _ = machine.handle(.spawned(name: "database", pid: 2), now: 0)
         _ = machine.handle(.ready(name: "broker"), now: 0)
         _ = machine.handle(.spawned(name: "ingest", pid: 3), now: 0)
-        #expect(machine.handle(.exited(pid: 3, status: .code(2)), now: 5) == [
-            .giveUp(name: "ingest", status: .code(2)), .signal(name: "broker", pid: 1, signal: 15),
-        ])
+        #expect(
+            machine.handle(.exited(pid: 3, status: .code(2)), now: 5) == [
+                .giveUp(name: "ingest", status: .code(2)), .signal(name: "broker", pid: 1, signal: 15),
+            ])
         #expect(machine.isStopping)
     }
 

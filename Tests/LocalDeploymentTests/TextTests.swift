@@ -45,7 +45,8 @@ struct TextTests {
 
     @Test("A progress line tells share and counts, with a bar only where a person watches")
     func progress() {
-        #expect(Progress.line(title: "t", done: 1_500, of: 3_000, detail: "d", hasBar: false) == "t: 1,500/3,000 (50%), d")
+        #expect(
+            Progress.line(title: "t", done: 1_500, of: 3_000, detail: "d", hasBar: false) == "t: 1,500/3,000 (50%), d")
         let line = Progress.line(title: "t", done: 5, of: 5, detail: "", hasBar: true)
         #expect(line.contains("100%") && line.contains("5/5") && !line.contains("░"))
         #expect(Progress.line(title: "t", done: 0, of: 0, detail: "", hasBar: false) == "t: 0/0 (0%)")
@@ -69,7 +70,9 @@ struct TextTests {
     @Test("Only what RFC 8259 calls a number is one")
     func jsonNumbers() {
         for text in ["0", "-1", "1.5", "1e9", "-0.1E-3", "10"] { #expect(JSONText.isNumber(text), "\(text)") }
-        for text in ["", "-", "01", "1.", ".5", "NaN", "1e", "+1", "0x1", " 1"] { #expect(!JSONText.isNumber(text), "\(text)") }
+        for text in ["", "-", "01", "1.", ".5", "NaN", "1e", "+1", "0x1", " 1"] {
+            #expect(!JSONText.isNumber(text), "\(text)")
+        }
     }
 
     @Test("JSON strings are escaped")
@@ -104,7 +107,10 @@ struct TextTests {
         let encoder = EventEncoder(source: "/s", type: "t")
         let binary = encoder.encode(event, as: .cloudEventsBinary)
         #expect(binary.value == Array(event.payload.utf8))
-        #expect(binary.headers.map(\.name) == ["ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time", "content-type"])
+        #expect(
+            binary.headers.map(\.name) == [
+                "ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time", "content-type",
+            ])
         let structured = encoder.encode(event, as: .cloudEventsStructured)
         let object = try JSONSerialization.jsonObject(with: Data(structured.value ?? [])) as? [String: Any]
         #expect(object?["id"] as? String == "i\"d")
@@ -114,7 +120,9 @@ struct TextTests {
 
     @Test("Passwords do not appear in addresses for people")
     func passwords() {
-        #expect(Deployment.withoutPassword("postgresql://u:secret@h:1/d?sslmode=require") == "postgresql://u@h:1/d?sslmode=require")
+        #expect(
+            Deployment.withoutPassword("postgresql://u:secret@h:1/d?sslmode=require")
+                == "postgresql://u@h:1/d?sslmode=require")
         #expect(Deployment.withoutPassword("postgresql://u:s@e:c@h/d?password=x&a=b") == "postgresql://u@h/d?a=b")
         #expect(Deployment.withoutPassword("host=h password=x user=u") == "host=h user=u")
         #expect(Deployment.withoutPassword("postgresql://h/d") == "postgresql://h/d")

@@ -39,7 +39,7 @@ final class BackgroundStack {
             "PENSTOCK_BOOTSTRAP_SERVERS": servers ?? "", "PENSTOCK_POSTGRES": configuration.postgres ?? "",
             "PENSTOCK_PROGRAMS": configuration.programs,
         ]
-        var input = ChildProcess.Input.null
+        var input = SpawnedProcess.Input.null
         var lifeline: Int32?
         if exitsWithParent {
             arguments.append("--exit-with-parent")
@@ -47,12 +47,12 @@ final class BackgroundStack {
             input = .descriptor(pipe.reading)
             lifeline = pipe.writing
             defer { close(pipe.reading) }
-            let pid = try ChildProcess.spawn(
+            let pid = try SpawnedProcess.spawn(
                 Launch(executable: Programs.penstock, arguments: arguments, environment: environment), log: log,
                 input: input, isDetached: true)
             return BackgroundStack(data: data, pid: pid, lifeline: lifeline)
         }
-        let pid = try ChildProcess.spawn(
+        let pid = try SpawnedProcess.spawn(
             Launch(executable: Programs.penstock, arguments: arguments, environment: environment), log: log,
             input: input, isDetached: true)
         return BackgroundStack(data: data, pid: pid, lifeline: nil)
@@ -64,7 +64,7 @@ final class BackgroundStack {
         let deadline = clock.now + .seconds(seconds)
         var last: DeploymentState?
         while true {
-            if let ended = ChildProcess.reap(pid) {
+            if let ended = SpawnedProcess.reap(pid) {
                 hasEnded = true
                 let failure = try? DeploymentState.read(data)?.failure
                 let line = LogFile.tail(data.log(of: "supervisor"), lines: 1).first
@@ -88,11 +88,11 @@ final class BackgroundStack {
     @discardableResult
     func stop(seconds: Double) -> Bool {
         guard !hasEnded else { return true }
-        ChildProcess.signal(pid, SIGTERM)
+        SpawnedProcess.signal(pid, SIGTERM)
         let clock = ContinuousClock()
         let deadline = clock.now + .seconds(seconds)
         while clock.now < deadline {
-            if ChildProcess.reap(pid) != nil {
+            if SpawnedProcess.reap(pid) != nil {
                 hasEnded = true
                 return true
             }
@@ -104,7 +104,7 @@ final class BackgroundStack {
     /// Waits until the supervisor ends by itself or `isInterrupted` says so.
     var isAlive: Bool {
         guard !hasEnded else { return false }
-        hasEnded = ChildProcess.reap(pid) != nil
+        hasEnded = SpawnedProcess.reap(pid) != nil
         return !hasEnded
     }
 

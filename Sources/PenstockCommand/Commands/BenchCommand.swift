@@ -56,10 +56,13 @@ struct BenchCommand: ParsableCommand {
         let directory = running ? data.directory : DataDirectory(path: data.path ?? "\(data.directory.path)/bench")
         var stack: BackgroundStack?
         defer { stack?.stop(seconds: 60) }
-        if !running { stack = try PrivateStack(data: directory, pipelinePath: path, instances: instances).start(contract) }
+        if !running {
+            stack = try PrivateStack(data: directory, pipelinePath: path, instances: instances).start(contract)
+        }
         let state = try DeploymentState.ofRunning(directory)
         let bench = PathBenchmark(
-            contract: contract, data: directory, state: state, events: events, rate: rate, window: window, format: format)
+            contract: contract, data: directory, state: state, events: events, rate: rate, window: window,
+            format: format)
         let report = try bench.run()
         if output.isJSON { try Console.print(json: report) } else { report.show() }
     }
@@ -85,7 +88,8 @@ struct PrivateStack {
         var configuration = DeploymentConfiguration(
             data: data, programs: programs, pipeline: pipelinePath, artifacts: data.artifacts,
             broker: MockBrokerProvider(
-                executable: "\(programs)/embedded-broker", topics: contract.topicSettings.map { ($0.topic, $0.partitions) }),
+                executable: "\(programs)/embedded-broker",
+                topics: contract.topicSettings.map { ($0.topic, $0.partitions) }),
             postgres: nil)
         configuration.instances = instances
         let stack = try BackgroundStack.start(configuration, exitsWithParent: true)
@@ -114,13 +118,15 @@ struct PathBenchmark {
         ).events
         let prefix = "bench-\(Timestamp.microseconds)"
         let encoder = EventEncoder(
-            source: contract.input.identity?.source ?? "/\(contract.name)/bench", type: "dev.penstock.\(contract.name).event")
+            source: contract.input.identity?.source ?? "/\(contract.name)/bench",
+            type: "dev.penstock.\(contract.name).event")
         let idField = contract.input.identity?.idField ?? "id"
         let connection = try StackDatabase.connect(data: data)
         let sinks = state.processes.filter { $0.name.hasPrefix(Deployment.sink) }
         let before = sinkRecords(sinks)
         let cpuBefore = cpuSeconds()
-        var configuration = try KafkaConfiguration.producerDefaults(bootstrapServers: servers, clientID: "penstock-bench")
+        var configuration = try KafkaConfiguration.producerDefaults(
+            bootstrapServers: servers, clientID: "penstock-bench")
         try configuration.set("statistics.interval.ms", "0")
         let publisher = try Publisher(configuration: configuration, topic: contract.topics.inputs)
         let clock = ContinuousClock()
@@ -135,9 +141,11 @@ struct PathBenchmark {
             stored = max(stored, now)
             guard clock.now - lastAdvance < .seconds(Self.stallSecondsMax) else {
                 throw CommandFailure(
-                    "nothing was stored for \(Int(Self.stallSecondsMax)) s, \(stored) of \(events) are; see \(data.logs)")
+                    "nothing was stored for \(Int(Self.stallSecondsMax)) s, \(stored) of \(events) are; see \(data.logs)"
+                )
             }
-            progress.show(done: stored, of: events, detail: "on the way \(Numbers.grouped(publisher.sentCount - stored))")
+            progress.show(
+                done: stored, of: events, detail: "on the way \(Numbers.grouped(publisher.sentCount - stored))")
         }
         var sent = 0
         while sent < events {
@@ -176,7 +184,9 @@ struct PathBenchmark {
     /// Records that the sinks have stored, by their own count.
     private func sinkRecords(_ sinks: [DeploymentState.Process]) -> Int {
         sinks.reduce(0) { total, sink in
-            guard let port = sink.healthPort, let answer = HealthProbe.get(port: port, path: "/metrics") else { return total }
+            guard let port = sink.healthPort, let answer = HealthProbe.get(port: port, path: "/metrics") else {
+                return total
+            }
             return total + Int(Metrics(text: answer.body).sum("penstock_records_consumed_total", ["stage": "sink"]))
         }
     }
@@ -221,7 +231,9 @@ struct BenchReport: Encodable {
         Console.print(
             "\(Numbers.grouped(Int(eventsPerSecond))) events a second: \(Numbers.grouped(events)) in "
                 + "\(Numbers.decimal(seconds, 2)) s, \(Numbers.grouped(rows)) rows, on \(processors) processors"
-                + (rate > 0 ? ", paced at \(Numbers.decimal(rate, 0)) a second" : ", at most \(Numbers.grouped(window)) on the way"))
+                + (rate > 0
+                    ? ", paced at \(Numbers.decimal(rate, 0)) a second"
+                    : ", at most \(Numbers.grouped(window)) on the way"))
         Console.heading("CPU seconds per million events")
         var table = Table(.left("process"), .right("CPU s"))
         for row in cpu { table.add(row.process, Numbers.decimal(row.secondsPerMillion, 1)) }

@@ -39,7 +39,8 @@ struct ClusterOptions: ParsableArguments {
             valueName: "host:port,…"))
     var bootstrapServers: String?
 
-    @Option(help: ArgumentHelp("Setting of librdkafka, as kafka.<name>=<value>; may be repeated.", valueName: "setting"))
+    @Option(
+        help: ArgumentHelp("Setting of librdkafka, as kafka.<name>=<value>; may be repeated.", valueName: "setting"))
     var set: [String] = []
 
     /// The brokers to talk to.
@@ -107,7 +108,8 @@ enum PipelineLocator {
         }
         guard let found = candidates.first(where: { FileManager.default.fileExists(atPath: "\($0)/pipeline.yaml") })
         else {
-            throw CommandFailure.usage("no pipeline given and there is no topics/housing here: name a pipeline's folder")
+            throw CommandFailure.usage(
+                "no pipeline given and there is no topics/housing here: name a pipeline's folder")
         }
         return found
     }

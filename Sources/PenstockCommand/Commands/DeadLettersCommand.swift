@@ -52,7 +52,9 @@ struct DeadLettersCommand: ParsableCommand {
             try selection.forEach { record in
                 let code = record.header("x-error-code") ?? "(none)"
                 let time = record.header("x-error-time") ?? Timestamp.text(microseconds: record.timestamp * 1_000)
-                var row = rows[[record.topic, code]] ?? Row(topic: record.topic, code: code, count: 0, first: time, last: time)
+                var row =
+                    rows[[record.topic, code]]
+                    ?? Row(topic: record.topic, code: code, count: 0, first: time, last: time)
                 row.count += 1
                 row.first = min(row.first, time)
                 row.last = max(row.last, time)

@@ -78,7 +78,8 @@ struct DoctorCommand: ParsableCommand {
 
     private static func coreType(_ value: String?) -> Finding {
         guard let value, !value.isEmpty else {
-            return Finding(subject: "OPENBLAS_CORETYPE", verdict: .good, finding: "not set: OpenBLAS chooses", mend: nil)
+            return Finding(
+                subject: "OPENBLAS_CORETYPE", verdict: .good, finding: "not set: OpenBLAS chooses", mend: nil)
         }
         return Finding(
             subject: "OPENBLAS_CORETYPE", verdict: .warning, finding: "is set to \(value)",

@@ -89,7 +89,8 @@ struct ModelCommand: ParsableCommand {
                 for column in columns {
                     guard let value = Float(row[column]), value.isFinite else {
                         throw CommandFailure(
-                            "\(rows), record \(number + 2), column \(csv.header[column]): '\(row[column])' is no finite number")
+                            "\(rows), record \(number + 2), column \(csv.header[column]): '\(row[column])' is no finite number"
+                        )
                     }
                     values.append(value)
                 }
@@ -107,7 +108,9 @@ struct ModelCommand: ParsableCommand {
             }
             if output.isJSON { return try Console.print(json: results) }
             var table = Table(.right("row"), .right("score"), .right("label"))
-            for (number, row) in results.enumerated() { table.add(String(number + 1), "\(row.score)", String(row.label)) }
+            for (number, row) in results.enumerated() {
+                table.add(String(number + 1), "\(row.score)", String(row.label))
+            }
             Console.print(table.text)
         }
     }
@@ -144,7 +147,8 @@ struct ModelCommand: ParsableCommand {
             var table = Table(.right("batch"), .right("median µs"), .right("p99 µs"), .right("rows a second"))
             for row in result.results {
                 table.add(
-                    String(row.batch), Numbers.decimal(row.medianMicroseconds, 1), Numbers.decimal(row.p99Microseconds, 1),
+                    String(row.batch), Numbers.decimal(row.medianMicroseconds, 1),
+                    Numbers.decimal(row.p99Microseconds, 1),
                     Numbers.grouped(Int(row.rowsPerSecond)))
             }
             Console.print(table.text)

@@ -95,7 +95,8 @@ struct OffsetsCommand: ParsableCommand {
             let consumer = try Consumer(configuration: try cluster.consumerConfiguration())
             let timeout = TopicReader.requestMilliseconds
             guard let id = consumer.clusterID(timeoutMilliseconds: timeout) else {
-                throw CommandFailure("the brokers at \(try cluster.servers()) did not answer; check --bootstrap-servers")
+                throw CommandFailure(
+                    "the brokers at \(try cluster.servers()) did not answer; check --bootstrap-servers")
             }
             var positions: [Int32: Int64] = [:]
             for partition in try consumer.topics(named: [topic], timeoutMilliseconds: timeout).flatMap(\.partitions) {
@@ -108,7 +109,9 @@ struct OffsetsCommand: ParsableCommand {
             try SinkOffsets.reset(
                 try StackDatabase.connect(data: cluster.data.directory), SinkTarget(contract.sink),
                 group: "\(contract.topics.root).sink", topic: topic, clusterID: id, to: positions)
-            let rows = positions.sorted { $0.key < $1.key }.map { Row(topic: topic, partition: $0.key, nextOffset: $0.value) }
+            let rows = positions.sorted { $0.key < $1.key }.map {
+                Row(topic: topic, partition: $0.key, nextOffset: $0.value)
+            }
             if output.isJSON { return try Console.print(json: rows) }
             var table = Table(.left("topic"), .right("partition"), .right("next"))
             for row in rows { table.add(row.topic, String(row.partition), String(row.nextOffset)) }

@@ -30,7 +30,8 @@ struct PublishCommand: ParsableCommand {
     var format: WireFormat = .json
 
     @Option(
-        help: ArgumentHelp("Record key, made from fields (default: the field with the event's id).", valueName: "template"))
+        help: ArgumentHelp(
+            "Record key, made from fields (default: the field with the event's id).", valueName: "template"))
     var keyTemplate: String?
 
     @Option(help: "CloudEvents source; default /<pipeline>/published.")
@@ -52,8 +53,10 @@ struct PublishCommand: ParsableCommand {
     mutating func run() throws {
         guard rate >= 0, rate.isFinite else { throw CommandFailure.usage("--rate: 0 or more events per second") }
         let contract = try PipelineLoader.load(path: pipeline)
-        let template = try keyTemplate.map { text throws(CommandFailure) in try KeyTemplate(text) }
-            ?? contract.input.identity.map { identity throws(CommandFailure) in try KeyTemplate("{\(identity.idField)}") }
+        let template =
+            try keyTemplate.map { text throws(CommandFailure) in try KeyTemplate(text) }
+            ?? contract.input.identity.map { identity throws(CommandFailure) in try KeyTemplate("{\(identity.idField)}")
+            }
         if template == nil, contract.input.isKeyRequired {
             throw CommandFailure.usage("this pipeline requires a key: give --key-template '{field}'")
         }

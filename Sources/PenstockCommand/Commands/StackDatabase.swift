@@ -38,7 +38,8 @@ enum StackDatabase {
         }
         try SinkSchema.migrate(try server.connect(database: database), SinkTarget(contract.sink))
         try Deployment.write(server.url(database: database), to: .owner, data: data)
-        try Deployment.write(server.url(database: database, role: SinkTarget.defaultReaderRole), to: .reader, data: data)
+        try Deployment.write(
+            server.url(database: database, role: SinkTarget.defaultReaderRole), to: .reader, data: data)
         // Last: this one is what readiness looks for.
         try Deployment.write(server.url(database: database, role: SinkTarget.defaultRuntimeRole), to: .sink, data: data)
     }
@@ -71,7 +72,8 @@ enum StackDatabase {
         let environment = ProcessInfo.processInfo.environment["PENSTOCK_POSTGRES"].flatMap { $0.isEmpty ? nil : $0 }
         guard let url = Deployment.url(.owner, data: data) ?? environment else {
             throw CommandFailure(
-                "no PostgreSQL is known for \(data.path): start one with 'penstock up' or name one with PENSTOCK_POSTGRES")
+                "no PostgreSQL is known for \(data.path): start one with 'penstock up' or name one with PENSTOCK_POSTGRES"
+            )
         }
         return try PostgresConnection(PostgresOptions(url: url, applicationName: "penstock"))
     }

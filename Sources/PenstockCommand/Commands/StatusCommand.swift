@@ -79,7 +79,9 @@ struct StatusCommand: ParsableCommand {
             cluster.data.path = data.path
             cluster.bootstrapServers = state.bootstrapServers
             cluster.set = []
-            for lag in try GroupLag.read(contract.topics, cluster: cluster) { report.lag[lag.group, default: 0] += lag.lag }
+            for lag in try GroupLag.read(contract.topics, cluster: cluster) {
+                report.lag[lag.group, default: 0] += lag.lag
+            }
             let reader = try TopicReader(configuration: try cluster.consumerConfiguration())
             report.deadLetters = try reader.count(contract.topics.deadLetterTopics)
         } catch {
@@ -113,7 +115,8 @@ struct StatusCommand: ParsableCommand {
         for row in report.processes {
             table.add(
                 row.name, row.state, row.health, row.pid.map { String($0) } ?? "-", String(row.restarts),
-                row.cpuSeconds.map { Numbers.decimal($0, 1) } ?? "-", row.residentBytes.map { Numbers.bytes($0) } ?? "-",
+                row.cpuSeconds.map { Numbers.decimal($0, 1) } ?? "-",
+                row.residentBytes.map { Numbers.bytes($0) } ?? "-",
                 row.problem ?? "")
         }
         Console.print(table.text)

@@ -41,7 +41,11 @@ struct TailCommand: ParsableCommand {
         var count = 0
         let (limit, isJSON) = (limit, output.isJSON)
         try reader.follow([name], start: from == .beginning ? .beginning : .end) { record in
-            if isJSON { try Console.print(jsonLine: RecordText(record)) } else { Console.print(RecordText(record).line) }
+            if isJSON {
+                try Console.print(jsonLine: RecordText(record))
+            } else {
+                Console.print(RecordText(record).line)
+            }
             count += 1
             return count < limit ?? .max
         }

@@ -75,7 +75,8 @@ struct TopicsCommand: ParsableCommand {
     struct Apply: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Create the topics that are missing.",
-            discussion: "Example: penstock topics apply topics/housing --replication 3 --bootstrap-servers kafka-1:9092")
+            discussion: "Example: penstock topics apply topics/housing --replication 3 --bootstrap-servers kafka-1:9092"
+        )
 
         @Argument(help: "Pipeline.")
         var pipeline: String

@@ -8,7 +8,8 @@ import PipelineContract
 struct UpOptions: ParsableArguments {
     @OptionGroup var data: DataOption
 
-    @Option(help: ArgumentHelp("Pipeline to serve (default: PENSTOCK_PIPELINE, else topics/housing).", valueName: "path"))
+    @Option(
+        help: ArgumentHelp("Pipeline to serve (default: PENSTOCK_PIPELINE, else topics/housing).", valueName: "path"))
     var pipeline: String?
 
     @Option(
@@ -32,7 +33,9 @@ struct UpOptions: ParsableArguments {
     @Option(help: "Log level of the consumers: trace, debug, info, notice, warning, error.")
     var logLevel = "info"
 
-    @Option(help: ArgumentHelp("Setting for every consumer, as kafka.<name>=<value>; may be repeated.", valueName: "setting"))
+    @Option(
+        help: ArgumentHelp(
+            "Setting for every consumer, as kafka.<name>=<value>; may be repeated.", valueName: "setting"))
     var set: [String] = []
 
     func configuration() throws -> (DeploymentConfiguration, Pipeline) {
@@ -165,7 +168,7 @@ struct DownCommand: ParsableCommand {
     mutating func run() throws {
         let directory = data.directory
         let state = try DeploymentState.ofRunning(directory)
-        ChildProcess.signal(state.pid, SIGTERM)
+        SpawnedProcess.signal(state.pid, SIGTERM)
         let clock = ContinuousClock()
         let deadline = clock.now + .seconds(Self.stopSecondsMax)
         while state.isSupervisorAlive {

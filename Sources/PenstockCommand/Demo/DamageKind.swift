@@ -67,7 +67,9 @@ struct EventDamager: Sendable {
         let plain = encoder.encode(fresh, as: .json)
         var binary = encoder.encode(fresh, as: .cloudEventsBinary)
         func payload(_ text: String) -> OutgoingEvent { OutgoingEvent(key: plain.key, value: Array(text.utf8)) }
-        func with(_ name: String, _ value: String) -> OutgoingEvent { payload(fresh.replacing(name, with: value).payload) }
+        func with(_ name: String, _ value: String) -> OutgoingEvent {
+            payload(fresh.replacing(name, with: value).payload)
+        }
         switch kind {
         case .truncatedJSON: return payload(String(fresh.payload.dropLast(fresh.payload.count / 3)))
         case .invalidUTF8:

@@ -86,9 +86,12 @@ struct DemoVerifier {
     }
 
     private func codesAsExpected() -> DemoCheck {
-        let found = Dictionary(outcome.deadLetters.map { ($0.origin, $0.code) }, uniquingKeysWith: { first, _ in first })
+        let found = Dictionary(
+            outcome.deadLetters.map { ($0.origin, $0.code) }, uniquingKeysWith: { first, _ in first })
         let wrong = positions.indices.filter { index in
-            guard case .deadLetter(let kind) = plan.items[index].expectation else { return found[positions[index]] != nil }
+            guard case .deadLetter(let kind) = plan.items[index].expectation else {
+                return found[positions[index]] != nil
+            }
             return found[positions[index]] != kind.code.rawValue
         }
         return DemoCheck(
@@ -109,13 +112,15 @@ struct DemoVerifier {
         }
         return DemoCheck(
             name: "dead letters are what was sent, byte for byte", isMet: wrong.isEmpty,
-            detail: wrong.isEmpty ? "key, value and headers of \(letters.count)" : "\(wrong.count) differ\(examples(wrong))")
+            detail: wrong.isEmpty
+                ? "key, value and headers of \(letters.count)" : "\(wrong.count) differ\(examples(wrong))")
     }
 
     /// Names of records for a message.
     private func examples(_ indices: [Int]) -> String {
         guard !indices.isEmpty else { return "" }
-        let found = Dictionary(outcome.deadLetters.map { ($0.origin, $0.code) }, uniquingKeysWith: { first, _ in first })
+        let found = Dictionary(
+            outcome.deadLetters.map { ($0.origin, $0.code) }, uniquingKeysWith: { first, _ in first })
         let names = indices.prefix(Self.examplesMax).map { index in
             let place = "\(positions[index].partition)/\(positions[index].offset)"
             let code = found[positions[index]].map { " became \($0)" } ?? ""
@@ -131,7 +136,9 @@ struct DemoVerifier {
     /// Codes expected and found, ordered by code.
     func codes() -> [(code: String, expected: Int, found: Int)] {
         var found: [String: Int] = [:]
-        for letter in Dictionary(outcome.deadLetters.map { ($0.origin, $0) }, uniquingKeysWith: { first, _ in first }).values {
+        for letter in Dictionary(outcome.deadLetters.map { ($0.origin, $0) }, uniquingKeysWith: { first, _ in first })
+            .values
+        {
             found[letter.code, default: 0] += 1
         }
         let expected = Dictionary(uniqueKeysWithValues: plan.expectedCodes.map { ($0.key.rawValue, $0.value) })

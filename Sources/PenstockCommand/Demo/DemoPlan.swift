@@ -32,7 +32,8 @@ struct DemoPlan: Sendable {
         var damaged: [Int: [DamageKind]] = [:]
         // Behind some event each, never before the first: conflicts and repeats need something earlier.
         for number in 0..<(events.isEmpty ? 0 : Self.damagedCount) {
-            damaged[Int.random(in: 0..<events.count, using: &generator), default: []].append(kinds[number % kinds.count])
+            damaged[Int.random(in: 0..<events.count, using: &generator), default: []].append(
+                kinds[number % kinds.count])
         }
         var repeats: [Int: Int] = [:]
         for _ in 0..<(events.isEmpty ? 0 : Self.repeatCount) {
@@ -50,7 +51,8 @@ struct DemoPlan: Sendable {
             items.append(Item(event: encoder.encode(event, as: format), expectation: .row(id: event.id)))
             for kind in damaged[index] ?? [] {
                 // Plain JSON events are identified by source and id alone, so a changed payload contradicts them.
-                let base = kind == .conflictingDuplicate ? plain[Int.random(in: 0..<plain.count, using: &generator)] : index
+                let base =
+                    kind == .conflictingDuplicate ? plain[Int.random(in: 0..<plain.count, using: &generator)] : index
                 number += 1
                 items.append(
                     Item(event: damager.damage(events[base], kind, number: number), expectation: .deadLetter(kind)))

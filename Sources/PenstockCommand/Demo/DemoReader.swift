@@ -11,7 +11,6 @@ struct DemoReader {
     let connection: PostgresConnection
     let reader: TopicReader
 
-
     private var table: String { PostgresConnection.table(contract.sink) }
     private var duplicates: String {
         "\(PostgresConnection.quote(identifier: contract.sink.schema)).duplicates"
@@ -31,7 +30,9 @@ struct DemoReader {
             rows: try connection.rowCount(contract.sink),
             deadLetters: try reader.count(contract.topics.deadLetterTopics),
             duplicates: try reader.count([contract.topics.duplicates])
-                + connection.query("SELECT count(*) FROM \(duplicates) WHERE sink_table = $1", [.text(contract.sink.table)])
+                + connection.query(
+                    "SELECT count(*) FROM \(duplicates) WHERE sink_table = $1", [.text(contract.sink.table)]
+                )
                 .value(Int.self, row: 0, column: 0))
     }
 
@@ -49,7 +50,8 @@ struct DemoReader {
                     score: try rows.value(row: row, column: 4)))
         }
         let repeats = try connection.query(
-            "SELECT input_partition, input_offset FROM \(duplicates) WHERE sink_table = $1", [.text(contract.sink.table)])
+            "SELECT input_partition, input_offset FROM \(duplicates) WHERE sink_table = $1",
+            [.text(contract.sink.table)])
         for row in 0..<repeats.rowCount {
             outcome.duplicates.append(
                 Publisher.Position(
@@ -68,7 +70,8 @@ struct DemoReader {
         let decoder = JSONDecoder()
         try reader.readAll([contract.topics.duplicates]) { record in
             let notice = try decoder.decode(Notice.self, from: Data(record.value ?? []))
-            outcome.duplicates.append(Publisher.Position(partition: notice.input_partition, offset: notice.input_offset))
+            outcome.duplicates.append(
+                Publisher.Position(partition: notice.input_partition, offset: notice.input_offset))
         }
         try reader.readAll(contract.topics.deadLetterTopics) { record in
             outcome.deadLetters.append(
@@ -113,8 +116,10 @@ struct DemoReader {
         _ connection: PostgresConnection, _ sink: SinkSettings, idPrefix: String? = nil
     ) throws -> [HopLatency] {
         let hops = [
-            ("publish -> ingest", "published_at", "ingested_at"), ("ingest -> transform", "ingested_at", "transformed_at"),
-            ("transform -> predict", "transformed_at", "predicted_at"), ("predict -> store", "predicted_at", "stored_at"),
+            ("publish -> ingest", "published_at", "ingested_at"),
+            ("ingest -> transform", "ingested_at", "transformed_at"),
+            ("transform -> predict", "transformed_at", "predicted_at"),
+            ("predict -> store", "predicted_at", "stored_at"),
             ("publish -> store", "published_at", "stored_at"),
         ]
         return try hops.map { name, from, to in
@@ -139,7 +144,8 @@ struct DemoReader {
     func span() throws -> Span {
         let times = try connection.query(
             "SELECT extract(epoch FROM max(stored_at) - min(published_at))::float8 FROM \(table)")
-        let models = try connection.query("SELECT DISTINCT model, model_version, contract FROM \(table) ORDER BY 1, 2, 3")
+        let models = try connection.query(
+            "SELECT DISTINCT model, model_version, contract FROM \(table) ORDER BY 1, 2, 3")
         return Span(
             seconds: try times.optional(row: 0, column: 0) ?? .nan,
             models: try (0..<models.rowCount).map { row in

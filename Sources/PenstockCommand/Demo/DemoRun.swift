@@ -57,7 +57,9 @@ struct DemoRun {
     }
 
     private func unwrap<T>(_ value: T?, _ name: String) throws(CommandFailure) -> T {
-        guard let value else { throw CommandFailure("\(name) is not known although everything is ready; see \(data.logs)") }
+        guard let value else {
+            throw CommandFailure("\(name) is not known although everything is ready; see \(data.logs)")
+        }
         return value
     }
 
@@ -107,7 +109,9 @@ struct DemoRun {
         let start = clock.now
         var nextLook = start
         var progress = Progress("publishing")
-        try publisher.sendAll(count: plan.items.count, rate: rate) { plan.items[$0].event } onProgress: { sent in
+        try publisher.sendAll(count: plan.items.count, rate: rate) {
+            plan.items[$0].event
+        } onProgress: { sent in
             guard clock.now >= nextLook else { return }
             nextLook = clock.now + .milliseconds(250)
             try Interrupt.check()
@@ -154,7 +158,8 @@ struct DemoRun {
     // MARK: Report
 
     private func makeReport(
-        _ plan: DemoPlan, positions: [Publisher.Position], publishSeconds: Double, contract: Pipeline, reader: DemoReader
+        _ plan: DemoPlan, positions: [Publisher.Position], publishSeconds: Double, contract: Pipeline,
+        reader: DemoReader
     ) throws -> DemoReport {
         let outcome = try reader.outcome()
         let verifier = DemoVerifier(plan: plan, positions: positions, outcome: outcome)
@@ -181,7 +186,8 @@ struct DemoRun {
                 name: "no process had to be restarted", isMet: restarts == 0,
                 detail: restarts == 0
                     ? "\(state.processes.count) processes"
-                    : state.processes.filter { $0.restarts > 0 }.map { "\($0.name) \($0.restarts)" }.joined(separator: ", ")))
+                    : state.processes.filter { $0.restarts > 0 }.map { "\($0.name) \($0.restarts)" }.joined(
+                        separator: ", ")))
         return DemoReport(
             published: plan.items.count, rows: outcome.rows.count,
             deadLetters: Set(outcome.deadLetters.map(\.origin)).count, duplicates: Set(outcome.duplicates).count,

@@ -16,7 +16,9 @@ struct DemoSummary {
         Console.heading("Dead letters by code")
         var codes = Table(.left("code"), .right("expected"), .right("found"))
         for code in report.codes { codes.add(code.code, String(code.expected), String(code.found)) }
-        codes.add("total", String(report.codes.reduce(0) { $0 + $1.expected }), String(report.codes.reduce(0) { $0 + $1.found }))
+        codes.add(
+            "total", String(report.codes.reduce(0) { $0 + $1.expected }),
+            String(report.codes.reduce(0) { $0 + $1.found }))
         Console.print(codes.text)
         Console.heading("Quality by month of event time, against labels the model has not seen")
         var months = Table(.left("month"), .right("rows"), .right("positives"), .right("ROC AUC"), .right("accuracy"))

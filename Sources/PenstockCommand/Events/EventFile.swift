@@ -58,11 +58,13 @@ struct EventFile {
             events.append(
                 SourceEvent(
                     payload: "{\(members.joined(separator: ","))}",
-                    id: input.identity.flatMap { cell($0.idField) } ?? "\((csv.path as NSString).lastPathComponent):\(number + 1)",
+                    id: input.identity.flatMap { cell($0.idField) }
+                        ?? "\((csv.path as NSString).lastPathComponent):\(number + 1)",
                     time: input.eventTimeField.flatMap(cell).map(time) ?? Timestamp.now(), key: key))
         }
         let notes =
-            unknown.isEmpty ? [] : ["columns that the schema does not have are left out: \(unknown.joined(separator: ", "))"]
+            unknown.isEmpty
+            ? [] : ["columns that the schema does not have are left out: \(unknown.joined(separator: ", "))"]
         return (events, notes)
     }
 
@@ -112,7 +114,8 @@ struct EventFile {
             events.append(
                 SourceEvent(
                     payload: text.filter { $0 != "\r" },
-                    id: input.identity.flatMap { field($0.idField) } ?? "\((path as NSString).lastPathComponent):\(number + 1)",
+                    id: input.identity.flatMap { field($0.idField) }
+                        ?? "\((path as NSString).lastPathComponent):\(number + 1)",
                     time: input.eventTimeField.flatMap(field) ?? Timestamp.now(), key: key))
         }
         return (events, [])
@@ -124,7 +127,8 @@ struct EventFile {
         guard let template else { return nil }
         guard let key = template.key(field) else {
             throw CommandFailure(
-                "\(place) lacks a field of the key: \(template.fields.joined(separator: ", ")); choose another --key-template")
+                "\(place) lacks a field of the key: \(template.fields.joined(separator: ", ")); choose another --key-template"
+            )
         }
         return key
     }

@@ -77,7 +77,8 @@ final class Publisher {
         try producer.flush(timeoutMilliseconds: Self.flushMillisecondsMax) { take($0) }
         if let failure { throw failure }
         guard deliveredCount == positions.count else {
-            throw CommandFailure("\(positions.count - deliveredCount) of \(positions.count) events were not acknowledged")
+            throw CommandFailure(
+                "\(positions.count - deliveredCount) of \(positions.count) events were not acknowledged")
         }
     }
 

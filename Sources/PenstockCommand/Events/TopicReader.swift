@@ -110,7 +110,9 @@ final class TopicReader {
         } catch is Stop {
             return 1
         }
-        if case .error(let error, _, _) = polled.event, error.isFatal || error.code == .brokerUnavailable { throw error }
+        if case .error(let error, _, _) = polled.event, error.isFatal || error.code == .brokerUnavailable {
+            throw error
+        }
         return polled.messageCount
     }
 }

@@ -1,4 +1,4 @@
-// ChildProcess: spawning, reaping and looking at processes.
+// SpawnedProcess: spawning, reaping and looking at processes.
 
 import FoundationEssentials
 import Glibc
@@ -19,7 +19,7 @@ public struct Launch: Sendable, Equatable {
     }
 }
 
-public enum ChildProcess {
+public enum SpawnedProcess {
     public enum Input: Sendable {
         case null
         /// This end of a pipe becomes the child's standard input.
