@@ -96,7 +96,7 @@ struct Consumers {
                 manifestPath: folder.appending(path: "model.json").path, threshold: facts.threshold))
     }
 
-    func run(_ inputs: TopicLog) throws -> World {
+    func run(_ inputs: TopicLog, clusterID: String = SyntheticWorld.clusterID) throws -> World {
         var ingest = try IngestProcessor(input: pipeline.input, topic: pipeline.topics.inputs)
         var transform = try TransformProcessor(
             pipeline: pipeline, transformPath: folder.appending(path: "transform.json").path)
@@ -104,15 +104,15 @@ struct Consumers {
         var inference = try InferenceProcessor.load(
             source, for: pipeline, contractHash: contract, registry: MetricsRegistry())
         var letters: [SourceTopic: TopicLog] = [:]
-        let (ingested, inputLetters) = try stage(&ingest, .inputs, inputs)
+        let (ingested, inputLetters) = try stage(&ingest, .inputs, inputs, clusterID)
         letters[.inputs] = inputLetters
-        let (features, eventLetters) = try stage(&transform, .events, ingested[0])
+        let (features, eventLetters) = try stage(&transform, .events, ingested[0], clusterID)
         letters[.events] = eventLetters
-        let (predictions, featureLetters) = try stage(&inference, .features, features[0])
+        let (predictions, featureLetters) = try stage(&inference, .features, features[0], clusterID)
         letters[.features] = featureLetters
         let (rows, duplicates) = store(predictions[0])
         return World(
-            clusterID: SyntheticWorld.clusterID, inputs: inputs, events: ingested[0], features: features[0],
+            clusterID: clusterID, inputs: inputs, events: ingested[0], features: features[0],
             predictions: predictions[0], duplicates: ingested[1], deadLetters: letters, rows: rows,
             tableDuplicates: duplicates, sinkOffsets: predictions[0].ends)
     }
@@ -136,11 +136,11 @@ struct Consumers {
 
     /// Runs one stage over its input topic in batches of 64; gives its two output topics and its dead letters.
     private func stage<P: StageProcessor>(
-        _ processor: inout P, _ topic: SourceTopic, _ log: TopicLog
+        _ processor: inout P, _ topic: SourceTopic, _ log: TopicLog, _ clusterID: String
     ) throws -> (outputs: [TopicLog], letters: TopicLog) where P.Output == OutputBatch {
         let writer = DeadLetterWriter(group: "g", instance: "i", module: "M", stage: .valueConverter)
         let context = ProcessingContext(
-            nowMicroseconds: SyntheticWorld.noon * 1_000, clusterID: SyntheticWorld.clusterID)
+            nowMicroseconds: SyntheticWorld.noon * 1_000, clusterID: clusterID)
         let name = "\(pipeline.topics.root).\(topic.rawValue)"
         var outputs: [[LogRecord]] = [[], []]
         var letters: [LogRecord] = []
