@@ -67,9 +67,10 @@ struct Acceptance {
         let declared = facts.eventTimeField.flatMap { fields[$0]?.time } ?? envelope.time
         let published = record.timestampMilliseconds
         if published < 0 || published > 253_402_300_799_999 { faults.insert("bad_time") }
-        guard faults.isEmpty else { return Verdict(faults: faults) }
-        let eventTime = declared ?? published * 1_000
-        if eventTime / 1_000 - published > facts.clockSkewMilliseconds { faults.insert("clock_skew") }
+        let eventTime = declared ?? published.multipliedReportingOverflow(by: 1_000).partialValue
+        if declared != nil, published >= 0, eventTime / 1_000 - published > facts.clockSkewMilliseconds {
+            faults.insert("clock_skew")
+        }
         var identity = identity(of: envelope, fields: fields, faults: &faults)
         guard faults.isEmpty else { return Verdict(faults: faults) }
         // Without a time of the publisher's own, a repeat would have another event id: then the position counts.
