@@ -94,15 +94,30 @@ let package = Package(
                 "StageRuntime", "Kafka", "EventContracts", "PipelineContract", "Observability", "ProcessControl",
                 logging, argumentParser,
             ]),
-        program("ingest-consumer", ["StageCommand", "IngestStage", "StageRuntime", "EventContracts", "PipelineContract", logging, argumentParser]),
-        program("transform-consumer", ["StageCommand", "TransformStage", "StageRuntime", "EventContracts", "PipelineContract", logging, argumentParser]),
+        program(
+            "ingest-consumer",
+            [
+                "StageCommand", "StageRuntime", "IngestStage", "PipelineContract", "EventContracts", logging,
+                argumentParser,
+            ]),
+        program(
+            "transform-consumer",
+            [
+                "StageCommand", "StageRuntime", "TransformStage", "PipelineContract", "EventContracts", logging,
+                argumentParser,
+            ]),
         program(
             "inference-consumer",
             [
                 "StageCommand", "StageRuntime", "InferenceStage", "Inference", "Tensor", "Transforms",
                 "PipelineContract", "EventContracts", logging, argumentParser,
             ]),
-        program("prediction-sink", ["StageCommand", "SinkStage", "StageRuntime", "EventContracts", "PipelineContract", logging, argumentParser]),
+        program(
+            "prediction-sink",
+            [
+                "StageCommand", "SinkStage", "StageRuntime", "EventContracts", "PipelineContract", "Postgres", "Kafka",
+                logging, argumentParser,
+            ]),
         program("embedded-broker", ["Kafka", "ProcessControl", "Observability", logging, argumentParser]),
 
         // The command line, the local deployment and the verifier.
@@ -130,7 +145,7 @@ let package = Package(
             "PostgresTests",
             [
                 "Postgres", "SinkStage", "StageRuntime", "EventContracts", "PipelineContract", "Digests", "Kafka",
-                "Observability", "LocalDeployment", "TestSupport", logging,
+                "Observability", "LocalDeployment", "ProcessControl", "TestSupport", logging,
             ]),
         test("JSONColumnsTests", ["JSONColumns"]),
         test("EventContractsTests", ["EventContracts", "Digests"]),

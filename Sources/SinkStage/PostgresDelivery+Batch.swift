@@ -17,7 +17,9 @@ extension PostgresDelivery {
         var redelivered = 0
         /// Records with the identity and payload of a stored one.
         var duplicates = 0
+        /// Those of the processor first.
         var letters: [OutputBatch.DeadLetter] = []
+        var processorLetters = 0
     }
 
     public mutating func deliver(
@@ -53,7 +55,10 @@ extension PostgresDelivery {
         let stage = environment.stage
         registry.counter(MetricNames.rowsWritten, stage, options.target.table).add(stored.inserted)
         registry.counter(MetricNames.duplicates, stage).add(stored.duplicates)
-        for letter in stored.letters { registry.counter(MetricNames.deadLetters, stage, letter.code.rawValue).add(1) }
+        // The runner counts the dead letters of the processor; those found here come after them.
+        for letter in stored.letters.dropFirst(stored.processorLetters) {
+            registry.counter(MetricNames.deadLetters, stage, letter.code.rawValue).add(1)
+        }
         if stored.redelivered > 0 {
             logger.info("Rows were stored already", metadata: ["count": "\(stored.redelivered)"])
         }
@@ -107,6 +112,7 @@ extension PostgresDelivery {
         try connection.execute("BEGIN")
         do {
             var stored = Stored()
+            stored.processorLetters = output.deadLetters.count
             stored.letters = output.deadLetters + rejected.sorted { $0.key < $1.key }.map(\.value)
             try insert(output, rejected, into: &stored, on: connection)
             try fillOutbox(stored.letters, of: batch.records, on: connection)

@@ -202,7 +202,10 @@ public struct PostgresDelivery: Delivery {
 
     public mutating func end(_ partitions: [TopicPartition], lost: Bool) {
         for partition in partitions { progress[partition] = nil }
-        unknownCommit = nil
+    }
+
+    public mutating func abandon(sequence: Int) {
+        if unknownCommit == sequence { unknownCommit = nil }
     }
 
     public mutating func close() {

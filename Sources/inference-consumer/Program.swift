@@ -48,12 +48,9 @@ struct Program: StageProgram {
                 return processor
             },
             delivery: { parts in
-                AtLeastOnceDelivery(
-                    settings: .init(
-                        producer: parts.configuration.producer,
-                        outputTopics: [parts.configuration.pipeline.topics.predictions], module: "InferenceStage",
-                        deadLetterStage: .transformation),
-                    metrics: parts.metrics, logger: parts.logger)
+                parts.kafkaDelivery(
+                    outputTopics: [parts.configuration.pipeline.topics.predictions], module: "InferenceStage",
+                    deadLetterStage: .transformation)
             })
     }
 }

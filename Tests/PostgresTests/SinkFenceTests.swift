@@ -164,16 +164,20 @@ extension PostgresTests {
                 let batch = SinkFixture.batch(events, from: number * 10, sequence: Int(number))
                 if number == 5 { server.kill() }
                 if number == 12 { try server.stop() }
-                if number == 5 || number == 12 {
+                if number == 12 {
                     guard case .later = try delivery.deliver(batch.0, of: batch.1) else {
                         Issue.record("an absent server should be noticed")
                         return
                     }
                     #expect(delivery.obstacle != nil)
-                    try server.start()
                 }
-                #expect(try SinkFixture.deliver(&delivery, batch) == .accepted)
-                #expect(delivery.obstacle == nil)
+                // After a crash of the postmaster an orphaned backend may still take a batch, or not.
+                if number == 5 { _ = try delivery.deliver(batch.0, of: batch.1) }
+                if number == 5 || number == 12 { try server.start() }
+                if delivery.progress[SinkFixture.partition()] == number * 10 {
+                    #expect(try SinkFixture.deliver(&delivery, batch) == .accepted)
+                    #expect(delivery.obstacle == nil)
+                }
             }
             #expect(try fixture.count() == 200)
             #expect(try fixture.nextOffset() == 200)
