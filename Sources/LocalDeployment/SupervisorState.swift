@@ -107,6 +107,10 @@ public struct SupervisorState: Sendable {
     /// A consumer's exit code for a wrong option or configuration: a restart cannot mend it.
     public static let configurationExitCode: Int32 = 2
 
+    /// Time from the stop signal to SIGKILL when what a child depends on is gone: it can finish nothing any more, and
+    /// every child is safe to kill.
+    public static let recycleMilliseconds: Int64 = 1_000
+
     public private(set) var children: [Child]
     public private(set) var isStopping = false
     public private(set) var isFinished = false
@@ -201,17 +205,22 @@ public struct SupervisorState: Sendable {
         for dependent in children.indices where children[dependent].plan.after.contains(name) {
             switch children[dependent].phase {
             case .starting, .ready:
-                requestStop(dependent, now: now, actions: &actions)
+                requestStop(
+                    dependent, now: now,
+                    milliseconds: min(Self.recycleMilliseconds, children[dependent].plan.stopMilliseconds),
+                    actions: &actions)
                 recycleDependents(of: dependent, now: now, actions: &actions)
             default: break
             }
         }
     }
 
-    private mutating func requestStop(_ index: Int, now: Int64, actions: inout [Action]) {
+    private mutating func requestStop(
+        _ index: Int, now: Int64, milliseconds: Int64? = nil, actions: inout [Action]
+    ) {
         guard let pid = children[index].pid else { return }
         let plan = children[index].plan
-        children[index].phase = .stopping(deadline: now + plan.stopMilliseconds, isKilled: false)
+        children[index].phase = .stopping(deadline: now + (milliseconds ?? plan.stopMilliseconds), isKilled: false)
         actions.append(.signal(name: plan.name, pid: pid, signal: plan.stopSignal))
     }
 

@@ -41,7 +41,7 @@ extension StageRunner {
         guard !entries.isEmpty else { return true }
         guard RuntimeClock.monotonicMicroseconds >= retryCommitAt else { return false }
         do throws(KafkaError) {
-            try consumer.commit(offsets(entries), timeoutMilliseconds: Int32(clamping: settings.requestMillisecondsMax))
+            try consumer.commit(offsets(entries), timeoutMilliseconds: Int32(clamping: settings.commitMillisecondsMax))
         } catch {
             try examine(commitError: error)
             retryCommitAt = RuntimeClock.monotonicMicroseconds + 100_000
@@ -103,7 +103,7 @@ extension StageRunner {
             let mark = ledgers[index].crashGuard.mark(at: range.end)
             entries[KafkaPartition(range.partition)] = CommittedOffset(offset: range.end, metadata: mark.text)
         }
-        try? consumer.commit(entries, timeoutMilliseconds: Int32(clamping: settings.requestMillisecondsMax))
+        try? consumer.commit(entries, timeoutMilliseconds: Int32(clamping: settings.commitMillisecondsMax))
     }
 
     /// Planted: promises what is in hand without processing it.
@@ -115,6 +115,6 @@ extension StageRunner {
             entries[KafkaPartition(ledger.partition)] = CommittedOffset(
                 offset: ledger.collectedEnd, metadata: GroupMark.clean.text)
         }
-        try? consumer.commit(entries, timeoutMilliseconds: Int32(clamping: settings.requestMillisecondsMax))
+        try? consumer.commit(entries, timeoutMilliseconds: Int32(clamping: settings.commitMillisecondsMax))
     }
 }

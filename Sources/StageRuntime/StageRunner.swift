@@ -189,7 +189,7 @@ public final class StageRunner<P: StageProcessor, D: Delivery> where P.Output ==
         resumeAll()
     }
 
-    private func pauseAll() {
+    func pauseAll() {
         isPaused = true
         let partitions = ledgers.map { KafkaPartition($0.partition) }
         do throws(KafkaError) {

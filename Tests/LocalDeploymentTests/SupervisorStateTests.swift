@@ -101,9 +101,9 @@ struct SupervisorStateTests {
         _ = machine.handle(.spawned(name: "broker", pid: 200), now: 1_100)
         #expect(machine.handle(.ready(name: "broker"), now: 1_200) == [.spawn(name: "ingest")])
         // The sink hangs: it is killed when its time is over, then starts with the new broker.
-        #expect(machine.nextDeadline == 11_000)
-        #expect(machine.handle(.tick, now: 11_000) == [.signal(name: "sink", pid: 103, signal: 9)])
-        #expect(machine.handle(.exited(pid: 103, status: .signal(9)), now: 11_010) == [.spawn(name: "sink")])
+        #expect(machine.nextDeadline == 2_000)
+        #expect(machine.handle(.tick, now: 2_000) == [.signal(name: "sink", pid: 103, signal: 9)])
+        #expect(machine.handle(.exited(pid: 103, status: .signal(9)), now: 2_010) == [.spawn(name: "sink")])
     }
 
     @Test("Losing a database restarts nothing else")
