@@ -20,6 +20,7 @@ extension StageRunner {
         logger.info("Partitions: \(kind)", metadata: [LogKey.partitions: "\(partitions)"])
         switch change.kind {
         case .assign:
+            if isCooperative { rejoin.assigned() }
             pendingStarts += partitions.map { PendingStart(partition: $0) }
             retryStartsAt = 0
             hasAssignment = true
@@ -270,6 +271,7 @@ extension StageRunner {
             guard isCooperative else { return try consumer.unassign() }
             try consumer.incrementalUnassign((owned + pendingAssigned.map(\.partition)).map { KafkaPartition($0) })
         }
+        if isCooperative { rejoin.revoked(isLost: isLost) }
         restart(abandoned.filter { !partitions.contains($0) })
         reportAssignment()
     }

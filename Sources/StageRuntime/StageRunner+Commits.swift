@@ -7,7 +7,7 @@ import Observability
 extension StageRunner {
     /// Starts a commit when it is time. A delivery that commits the offsets itself leaves nothing to do here.
     func commitIfDue() {
-        guard !delivery.commitsGroupOffsets else { return }
+        guard !delivery.commitsGroupOffsets, !rejoin.isUnderWay else { return }
         let now = RuntimeClock.monotonicMicroseconds
         let entries = commits.due(now: now, ledgers: ledgers, progress: delivery.progress)
         guard !entries.isEmpty else { return }
@@ -39,7 +39,7 @@ extension StageRunner {
     /// - Returns: false when it was not confirmed; the caller keeps what depends on it and comes back.
     func commitSynchronously(_ entries: [TopicPartition: GroupCommits.Entry]) throws(StageFailure) -> Bool {
         guard !entries.isEmpty else { return true }
-        guard RuntimeClock.monotonicMicroseconds >= retryCommitAt else { return false }
+        guard !rejoin.isUnderWay, RuntimeClock.monotonicMicroseconds >= retryCommitAt else { return false }
         do throws(KafkaError) {
             try consumer.commit(offsets(entries), timeoutMilliseconds: Int32(clamping: settings.commitMillisecondsMax))
         } catch {

@@ -40,6 +40,7 @@ public final class StageRunner<P: StageProcessor, D: Delivery> where P.Output ==
     var pendingStarts: [PendingStart] = []
     var retryStartsAt: Int64 = 0
     var hasAssignment = false
+    var rejoin = Rejoin()
 
     /// Batches in order; only the last may be open.
     var hand: [MicroBatch] = []

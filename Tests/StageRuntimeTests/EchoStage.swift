@@ -143,6 +143,18 @@ final class EchoHarness: Sendable {
         try consumer.subscribe(topics: [topic])
         return try consumer.collect(count, timeoutMilliseconds: timeoutMilliseconds)
     }
+
+    /// How many different values a topic holds, waiting for so many.
+    func readDistinct(_ topic: String, _ count: Int) throws -> Int {
+        let consumer = try broker.makeConsumer()
+        try consumer.subscribe(topics: [topic])
+        var values: Set<String> = []
+        let deadline = ContinuousClock.now.advanced(by: .seconds(30))
+        while values.count < count, ContinuousClock.now < deadline {
+            values.formUnion(try consumer.collect(count - values.count, timeoutMilliseconds: 2_000).compactMap(\.text))
+        }
+        return values.count
+    }
 }
 
 /// A runner on its thread.

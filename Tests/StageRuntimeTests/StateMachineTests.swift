@@ -351,6 +351,34 @@ struct GroupCommitsTests {
     }
 }
 
+@Suite("Rejoin")
+struct RejoinTests {
+    @Test("Commits wait from the assignment that follows a revocation to the next one")
+    func revocation() {
+        var rejoin = Rejoin()
+        #expect(!rejoin.isUnderWay)
+        rejoin.assigned()
+        #expect(!rejoin.isUnderWay)
+        rejoin.revoked(isLost: false)
+        #expect(!rejoin.isUnderWay, "the same generation still commits")
+        rejoin.assigned()
+        #expect(rejoin.isUnderWay)
+        rejoin.assigned()
+        #expect(!rejoin.isUnderWay)
+    }
+
+    @Test("A loss leaves nothing to wait for")
+    func loss() {
+        var rejoin = Rejoin()
+        rejoin.revoked(isLost: false)
+        rejoin.assigned()
+        rejoin.revoked(isLost: true)
+        #expect(!rejoin.isUnderWay)
+        rejoin.assigned()
+        #expect(!rejoin.isUnderWay)
+    }
+}
+
 @Suite("Watchdog")
 struct WatchdogTests {
     @Test("Lag without movement for the time is a standstill; movement, no lag or an excuse is not")
