@@ -167,7 +167,12 @@ let package = Package(
             "IngestStageTests",
             ["IngestStage", "JSONColumns", "EventContracts", "PipelineContract", "StageRuntime", "Digests"]),
         test("StageRuntimeTests", ["StageRuntime", "Kafka", "Observability", "TestSupport"]),
-        test("OracleTests", ["Oracle"]),
+        test(
+            "OracleTests",
+            [
+                "Oracle", "IngestStage", "TransformStage", "InferenceStage", "SinkStage", "Inference", "Transforms",
+                "PipelineContract", "StageRuntime", "EventContracts", "Observability", "Kafka", "Postgres", "TestSupport",
+            ]),
         test("LocalDeploymentTests", ["LocalDeployment", "PenstockCommand", "EventContracts"]),
         test("ArchitectureTests", []),
         test("IntegrationTests", ["TestSupport", "Kafka", "Postgres", "Oracle", "LocalDeployment"]),
