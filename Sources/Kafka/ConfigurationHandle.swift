@@ -31,13 +31,32 @@ import CRdKafka
     func knows(_ name: String) -> Bool {
         var size = 0
         if unsafe rd_kafka_conf_get(pointer, name, nil, &size) == RD_KAFKA_CONF_OK { return true }
-        // Topic settings can be set through the global configuration but are read from the default topic's.
-        guard let topic = unsafe rd_kafka_conf_get_default_topic_conf(pointer) else {
-            let fresh = unsafe rd_kafka_topic_conf_new()
-            defer { unsafe rd_kafka_topic_conf_destroy(fresh) }
-            return unsafe rd_kafka_topic_conf_get(fresh, name, nil, &size) == RD_KAFKA_CONF_OK
-        }
+        // Topic settings can be set through the global configuration but are not read through it.
+        let topic = unsafe rd_kafka_topic_conf_new()
+        defer { unsafe rd_kafka_topic_conf_destroy(topic) }
         return unsafe rd_kafka_topic_conf_get(topic, name, nil, &size) == RD_KAFKA_CONF_OK
+    }
+
+    /// The effective value of a setting under any of its names; nil when it has none.
+    func value(of name: String) -> String? {
+        unsafe Self.read { buffer, size in unsafe rd_kafka_conf_get(pointer, name, buffer, &size) }
+            ?? rd_kafka_conf_get_default_topic_conf(pointer).flatMap { topic in
+                unsafe Self.read { buffer, size in unsafe rd_kafka_topic_conf_get(topic, name, buffer, &size) }
+            }
+    }
+
+    /// Asks for a value's size first, then for the value.
+    private static func read(
+        _ get: (UnsafeMutablePointer<CChar>?, inout Int) -> rd_kafka_conf_res_t
+    ) -> String? {
+        var size = 0
+        guard get(nil, &size) == RD_KAFKA_CONF_OK, size > 0 else { return nil }
+        return unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: size + 1) { buffer in
+            unsafe buffer.initialize(repeating: 0)
+            // The buffer holds the size asked for and starts zeroed, so the text ends inside it.
+            guard let start = buffer.baseAddress, unsafe get(start, &size) == RD_KAFKA_CONF_OK else { return nil }
+            return unsafe String(cString: start)
+        }
     }
 
     func dump() -> [String: String] {

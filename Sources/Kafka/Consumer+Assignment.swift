@@ -40,6 +40,7 @@ extension Consumer {
         let list = PartitionList(partitions)
         let error = unsafe rd_kafka_incremental_unassign(client, list.pointer)
         if let error = unsafe KafkaError(adopting: error, context: "Cannot unassign \(partitions)") { throw error }
+        paused.withLock { $0.subtract(partitions) }
     }
 
     /// Replaces the whole assignment: for manual assignment, or for groups with an eager protocol.
@@ -51,12 +52,17 @@ extension Consumer {
         }
         try KafkaError.check(
             unsafe rd_kafka_assign(client, list.pointer), "Cannot assign \(partitions.map(\.partition))")
+        paused.withLock { $0.removeAll() }
     }
 
     /// Drops the whole assignment.
     public func unassign() throws(KafkaError) {
         try KafkaError.check(unsafe rd_kafka_assign(client, nil), "Cannot unassign")
+        paused.withLock { $0.removeAll() }
     }
+
+    /// The partitions paused now.
+    public var pausedPartitions: Set<KafkaPartition> { paused.withLock { $0 } }
 
     /// The partitions assigned to this client now.
     public func assignment() throws(KafkaError) -> [KafkaPartition] {
@@ -69,10 +75,20 @@ extension Consumer {
     public func pause(_ partitions: [KafkaPartition]) throws(KafkaError) {
         let list = PartitionList(partitions)
         try KafkaError.check(unsafe rd_kafka_pause_partitions(client, list.pointer), "Cannot pause \(partitions)")
+        let failed = list.elements.filter { $0.response != RD_KAFKA_RESP_ERR_NO_ERROR }.map(\.partition)
+        paused.withLock { $0.formUnion(Set(partitions).subtracting(failed)) }
         try list.checkElements("Cannot pause")
     }
 
+    /// Fetches again. Partitions that are not paused are left alone: before 2.4, librdkafka may go back to an earlier
+    /// position when it is told to resume one of these.
     public func resume(_ partitions: [KafkaPartition]) throws(KafkaError) {
+        let partitions = paused.withLock { paused in
+            let affected = partitions.filter(paused.contains)
+            paused.subtract(affected)
+            return affected
+        }
+        guard !partitions.isEmpty else { return }
         let list = PartitionList(partitions)
         try KafkaError.check(unsafe rd_kafka_resume_partitions(client, list.pointer), "Cannot resume \(partitions)")
         try list.checkElements("Cannot resume")
@@ -84,7 +100,10 @@ extension Consumer {
     ) throws(KafkaError) {
         let list = PartitionList(capacity: partitions.count)
         for (partition, offset) in partitions { list.add(partition, offset: offset) }
-        let error = unsafe rd_kafka_seek_partitions(client, list.pointer, timeoutMilliseconds)
+        // Before 2.1 the library waits a thousandth of the time-out (it takes milliseconds for microseconds).
+        let isTooShort = rd_kafka_version() < 0x0201_0000 && timeoutMilliseconds > 0
+        let timeout = isTooShort ? Int32(clamping: Int64(timeoutMilliseconds) * 1_000) : timeoutMilliseconds
+        let error = unsafe rd_kafka_seek_partitions(client, list.pointer, timeout)
         if let error = unsafe KafkaError(adopting: error, context: "Cannot seek \(partitions.map(\.partition))") {
             throw error
         }
@@ -101,7 +120,9 @@ extension Consumer {
     /// Leaves the group and ends the consumption. The partitions still owned are revoked first: `onRevoke` sees each
     /// revocation and is the place for the last commit; the unassignment itself is done here.
     ///
-    /// - Throws: `timedOut` when the group could not be left in time. The consumer can then only be dropped.
+    /// - Throws: `timedOut` when the group could not be left in time, for instance because no coordinator answers, or (before
+    ///   librdkafka 2.4) because an assignment arrived at the same moment. The consumer can then only be dropped; the
+    ///   broker forgets the member after its session time-out.
     public func close(
         timeoutMilliseconds: Int32, onRevoke: (Rebalance) -> Void = { _ in }
     ) throws(KafkaError) {

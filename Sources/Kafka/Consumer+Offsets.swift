@@ -59,7 +59,8 @@ extension Consumer {
     public func commitAsynchronously(_ offsets: [KafkaPartition: CommittedOffset]) throws(KafkaError) {
         guard !offsets.isEmpty else { return }
         let list = Self.list(offsets)
-        try KafkaError.check(unsafe rd_kafka_commit(client, list.pointer, 1), "Cannot commit offsets")
+        try KafkaError.check(
+            unsafe rd_kafka_commit_queue(client, list.pointer, queue, nil, nil), "Cannot commit offsets")
     }
 
     static func list(_ offsets: [KafkaPartition: CommittedOffset]) -> PartitionList {

@@ -16,15 +16,26 @@ import Synchronization
 ///   it may return records that a rebalance in the same batch had made stale, and hides the rebalance between them.
 /// - The check and the hand-over are not one step with a seek on another thread, so a consumer of records still compares
 ///   each offset with the position it expects.
+///
+/// ## Fixed in later versions, and guarded against here
+/// - A resumed partition that was not paused may go back to an earlier position (2.4.0): `resume` skips it.
+/// - `rd_kafka_seek_partitions` waits a thousandth of its time-out (2.1.0): `seek` allows for it.
+/// - Closing may hang when an assignment arrives at that moment (2.4.0): `close` has a time-out.
+/// - Polling any queue resets the poll interval (2.1.0): only `commit` polls another one, within its own time-out.
+/// - A commit during a cooperative rebalance may lose the assignment (2.10.0), and the idempotent producer may give up
+///   with "sequence desynchronization" (2.3.0): records then repeat and none is lost, as at-least-once allows.
+/// - The cooperative-sticky assignor can loop for ever for some member orders (2.6.1): no guard but the group's other
+///   strategies.
 @safe public final class Consumer: @unchecked Sendable {
     // Sendable because librdkafka's client and queue are thread-safe, both are `let` and outlive every call (a call holds
-    // `self`), and the only Swift state, the topic table, is behind a mutex.
+    // `self`), and all Swift state is behind mutexes.
     let client: OpaquePointer
     /// Our own queue; the client's main and consumer queues are forwarded to it, so it stays valid across `close`.
     let queue: OpaquePointer
     private let topics = Mutex(TopicTable())
     private let isSubscribed = Atomic<Bool>(false)
     private let wasAssigned = Atomic<Bool>(false)
+    let paused = Mutex(Set<KafkaPartition>())
     /// The settings the consumer was made with.
     public let configuration: KafkaConfiguration
 

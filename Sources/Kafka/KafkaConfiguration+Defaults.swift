@@ -17,7 +17,6 @@ extension KafkaConfiguration {
             Setting("enable.auto.offset.store", "false"),
             Setting("auto.offset.reset", "error"),
             Setting("partition.assignment.strategy", "cooperative-sticky"),
-            Setting("allow.auto.create.topics", "false"),
             Setting("session.timeout.ms", "10000"),
             Setting("heartbeat.interval.ms", "1000"),
             Setting("fetch.wait.max.ms", "100"),

@@ -37,11 +37,9 @@ public struct KafkaConfiguration: Sendable {
     public mutating func set(_ name: String, _ value: String) throws(KafkaError) {
         let handle = ConfigurationHandle()
         try handle.set(Setting(name, value))
-        if let index = settings.firstIndex(where: { $0.name == name }) {
-            settings[index].value = value
-        } else {
-            settings.append(Setting(name, value))
-        }
+        // At the end, not in place: a setting and its alias (linger.ms, queue.buffering.max.ms) take effect in order.
+        settings.removeAll { $0.name == name }
+        settings.append(Setting(name, value))
     }
 
     /// Sets a value unless the setting already has one.
@@ -71,6 +69,8 @@ public struct KafkaConfiguration: Sendable {
     public func dump(revealingSecrets: Bool = false) throws(KafkaError) -> [String: String] {
         let handle = try makeHandle()
         var values = handle.dump()
+        // The library lists aliases only under the name they stand for.
+        for setting in settings { values[setting.name] = handle.value(of: setting.name) }
         guard !revealingSecrets else { return values }
         for name in values.keys where Self.isSecret(name) { values[name] = Self.mask }
         return values

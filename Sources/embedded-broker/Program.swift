@@ -50,9 +50,6 @@ struct Program: ParsableCommand {
     @Option(name: .long, help: "Number of brokers.")
     var brokers: Int = 1
 
-    @Option(name: .long, help: "Least level of the log lines: trace, debug, info, notice, warning, error, critical.")
-    var logLevel: Logger.Level = .info
-
     @Flag(name: .long, help: "Stop when the process that started this one ends.")
     var exitWithParent = false
 
@@ -83,7 +80,7 @@ struct Program: ParsableCommand {
         // Before any other thread exists, so that the signals reach only `wait`.
         let signals = TerminationSignals()
         ProcessControl.ignoreBrokenPipe()
-        StructuredLogHandler.bootstrap(component: "embedded-broker", level: logLevel)
+        StructuredLogHandler.bootstrap(component: "embedded-broker", level: .info)
         let logger = Logger(label: "embedded-broker")
         if exitWithParent, !ProcessControl.exitWithParent() { return }
         do {
@@ -108,8 +105,6 @@ struct Program: ParsableCommand {
         }
     }
 }
-
-extension Logger.Level: @retroactive ExpressibleByArgument {}
 
 /// Standard error as a text stream.
 private struct StandardError: TextOutputStream {

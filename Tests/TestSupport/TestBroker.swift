@@ -35,6 +35,9 @@ public final class TestBroker: Sendable {
             bootstrapServers: bootstrapServers, group: group, clientID: TestBroker.uniqueName("consumer"))
         try configuration.set("statistics.interval.ms", "0")
         try configuration.set("fetch.wait.max.ms", "10")
+        // The mock's rebalances wait for this time-out, less a second, when a member is missing.
+        try configuration.set("session.timeout.ms", "3000")
+        try configuration.set("heartbeat.interval.ms", "200")
         for (name, value) in settings { try configuration.set(name, value) }
         return try Consumer(configuration: configuration)
     }

@@ -7,9 +7,9 @@ public import ProcessControl
 public enum TestProgram {
     /// Directory of the running test executable, where the package's other products lie too.
     public static let productsDirectory: String = {
-        var buffer = [UInt8](repeating: 0, count: Int(PATH_MAX))
-        let length = buffer.withUnsafeMutableBytes { readlink("/proc/self/exe", $0.baseAddress, $0.count) }
-        let path = String(decoding: buffer.prefix(max(0, length)), as: UTF8.self)
+        var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
+        let length = readlink("/proc/self/exe", &buffer, buffer.count)
+        let path = String(decoding: buffer.prefix(max(0, length)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
         // `swift test` runs the bundle's own executable; under another runner the first argument names it.
         let bundle = CommandLine.arguments.first { $0.hasSuffix(".xctest") }
         let program = path.hasSuffix(".xctest") ? path : bundle ?? path

@@ -1,0 +1,192 @@
+// PredictionDecoder: `predictions` JSON straight into rows of the binary COPY.
+
+import EventContracts
+import Postgres
+
+/// Decodes records of format version 1 (docs/formats.md). Every key must be there once; the order is free.
+struct PredictionDecoder {
+    private static let keys: [StaticString] = [
+        "v", "event_id", "source", "id", "entity", "event_time", "published_at", "ingested_at", "transformed_at",
+        "predicted_at", "model", "model_version", "contract", "score", "label", "imputed", "outliers", "payload",
+        "input_partition", "input_offset", "traceparent",
+    ]
+
+    private enum Key: Int {
+        case v, eventID, source, id, entity, eventTime, publishedAt, ingestedAt, transformedAt, predictedAt, model
+        case modelVersion, contract, score, label, imputed, outliers, payload, inputPartition, inputOffset, traceparent
+    }
+
+    private var reader = FlatJSON()
+    private var values = [FlatJSON.Value?](repeating: nil, count: keys.count)
+
+    /// Appends the record as a row, or says why it is none.
+    mutating func decode(_ bytes: RawSpan, source: Int, into rows: inout SinkRows) throws(FlatJSON.Fault) {
+        for index in values.indices { values[index] = nil }
+        var values = values
+        // Canonical records have the keys in order, so the next one is tried first.
+        var expected = 0
+        try reader.read(bytes) { (reader, key, value) throws(FlatJSON.Fault) in
+            let found =
+                expected < Self.keys.count && reader.matches(key, Self.keys[expected])
+                ? expected : Self.keys.firstIndex { reader.matches(key, $0) }
+            guard let found else {
+                throw FlatJSON.Fault(
+                    code: .unknownField,
+                    message: "unknown key \"\(String(decoding: reader.strings[key].prefix(64), as: UTF8.self))\"")
+            }
+            guard values[found] == nil else {
+                throw FlatJSON.Fault(code: .duplicateKey, message: "the key \"\(Self.keys[found])\" stands twice")
+            }
+            values[found] = value
+            expected = found + 1
+        }
+        self.values = values
+        guard try integer(.v, bytes) == 1 else {
+            throw FlatJSON.Fault(
+                code: .unsupportedFormatVersion, message: "this sink knows format version 1 of predictions: upgrade it")
+        }
+        try append(bytes, source: source, to: &rows)
+    }
+
+    private func append(_ bytes: RawSpan, source: Int, to rows: inout SinkRows) throws(FlatJSON.Fault) {
+        // Everything is read before the first column is written: a fault must not leave half a row.
+        let eventID = try eventID()
+        let times = try [Key.eventTime, .publishedAt, .ingestedAt, .transformedAt, .predictedAt]
+            .map { key throws(FlatJSON.Fault) in try time(key) }
+        let nullable = try [Key.source, .id, .entity].map { key throws(FlatJSON.Fault) in try optionalText(key) }
+        let model = try text(.model)
+        let modelVersion = try text(.modelVersion)
+        let contract = try hash(.contract)
+        let score = try score(bytes)
+        let counts = try [Key.label, .imputed, .outliers]
+            .map { key throws(FlatJSON.Fault) in try narrow(Int32.self, key, bytes) }
+        let payload = try hash(.payload)
+        let partition = try narrow(Int32.self, .inputPartition, bytes)
+        let offset = try integer(.inputOffset, bytes)
+        let trace = try optionalText(.traceparent)
+
+        rows.appendRow(
+            SinkRows.Key(
+                source: source, eventID: eventID, payloadHash: payload.value, inputPartition: partition,
+                inputOffset: offset)
+        ) { writer in
+            func write(_ range: Range<Int>?) {
+                if let range { writer.write(bytes: reader.strings[range]) } else { writer.writeNull() }
+            }
+            writer.write(uuid: PostgresUUID(high: eventID.high, low: eventID.low))
+            for range in nullable { write(range) }
+            for time in times { writer.write(timestamp: time) }
+            write(model)
+            write(modelVersion)
+            write(contract.text)
+            writer.write(score)
+            for count in counts { writer.write(count) }
+            write(payload.text)
+            writer.write(partition)
+            writer.write(offset)
+            write(trace)
+        }
+    }
+
+    // MARK: - Typed values
+
+    private func value(_ key: Key) throws(FlatJSON.Fault) -> FlatJSON.Value {
+        guard let value = values[key.rawValue] else {
+            throw FlatJSON.Fault(code: .missingField, message: "the key \"\(Self.keys[key.rawValue])\" is missing")
+        }
+        return value
+    }
+
+    private func wrong(_ key: Key, _ expected: String) -> FlatJSON.Fault {
+        FlatJSON.Fault(code: .wrongType, message: "\"\(Self.keys[key.rawValue])\" must be \(expected)")
+    }
+
+    private func text(_ key: Key) throws(FlatJSON.Fault) -> Range<Int> {
+        guard case .string(let range) = try value(key) else { throw wrong(key, "a string") }
+        guard !reader.strings[range].contains(0) else { throw wrong(key, "a string without U+0000") }
+        return range
+    }
+
+    private func optionalText(_ key: Key) throws(FlatJSON.Fault) -> Range<Int>? {
+        if case .null = try value(key) { return nil }
+        return try text(key)
+    }
+
+    private func integer(_ key: Key, _ bytes: RawSpan) throws(FlatJSON.Fault) -> Int64 {
+        guard case .number(let range) = try value(key), let number = Int64(ascii(range, bytes)) else {
+            throw wrong(key, "an integer")
+        }
+        return number
+    }
+
+    private func narrow<T: FixedWidthInteger>(
+        _ type: T.Type, _ key: Key, _ bytes: RawSpan
+    ) throws(FlatJSON.Fault) -> T {
+        guard let number = T(exactly: try integer(key, bytes)) else {
+            throw FlatJSON.Fault(code: .outOfRange, message: "\"\(Self.keys[key.rawValue])\" is out of range")
+        }
+        return number
+    }
+
+    private func score(_ bytes: RawSpan) throws(FlatJSON.Fault) -> Float {
+        guard case .number(let range) = try value(.score), let score = Float(ascii(range, bytes)) else {
+            throw wrong(.score, "a number")
+        }
+        guard score.isFinite else {
+            throw FlatJSON.Fault(code: .nonFinitePrediction, message: "\"score\" does not fit a Float32")
+        }
+        return score
+    }
+
+    private func time(_ key: Key) throws(FlatJSON.Fault) -> Int64 {
+        let range = try text(key)
+        do {
+            return try RFC3339.parse(reader.strings.span.bytes.extracting(range))
+        } catch {
+            throw FlatJSON.Fault(code: .badTime, message: "\"\(Self.keys[key.rawValue])\": \(error)")
+        }
+    }
+
+    private func hash(_ key: Key) throws(FlatJSON.Fault) -> (text: Range<Int>, value: UInt64) {
+        let range = try text(key)
+        guard range.count == 16, let value = Hexadecimal.parse(reader.strings.span.bytes.extracting(range)) else {
+            throw wrong(key, "16 lower-case hexadecimal digits")
+        }
+        return (range, value)
+    }
+
+    private func eventID() throws(FlatJSON.Fault) -> EventID {
+        let range = try text(.eventID)
+        let digits = reader.strings[range]
+        guard let id = EventID(canonical: digits) else { throw wrong(.eventID, "a UUID in its canonical form") }
+        return id
+    }
+
+    private func ascii(_ range: Range<Int>, _ bytes: RawSpan) -> String {
+        bytes.extracting(range).withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
+    }
+}
+
+extension EventID {
+    /// Reads the lower-case 8-4-4-4-12 form.
+    init?(canonical text: ArraySlice<UInt8>) {
+        guard text.count == 36 else { return nil }
+        var words: (UInt64, UInt64) = (0, 0)
+        var digits = 0
+        for (index, byte) in text.enumerated() {
+            if index == 8 || index == 13 || index == 18 || index == 23 {
+                guard byte == 0x2d else { return nil }
+                continue
+            }
+            let digit: UInt64
+            switch byte {
+            case 0x30...0x39: digit = UInt64(byte - 0x30)
+            case 0x61...0x66: digit = UInt64(byte - 0x57)
+            default: return nil
+            }
+            if digits < 16 { words.0 = words.0 << 4 | digit } else { words.1 = words.1 << 4 | digit }
+            digits += 1
+        }
+        self.init(high: words.0, low: words.1)
+    }
+}
