@@ -29,8 +29,8 @@ func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
     .executableTarget(name: name, dependencies: dependencies, swiftSettings: strict)
 }
 
-func test(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .testTarget(name: name, dependencies: dependencies, swiftSettings: strict)
+func test(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
+    .testTarget(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: strict)
 }
 
 let package = Package(
@@ -57,7 +57,7 @@ let package = Package(
         .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .target(name: "CSimdJSON", linkerSettings: [.linkedLibrary("simdjson")]),
-        .systemLibrary(name: "CProcess"),
+        .target(name: "CProcess"),
 
         // Wrappers.
         library("Kafka", ["CRdKafka"], strictMemory),
@@ -72,7 +72,8 @@ let package = Package(
         library("PipelineContract", ["EventContracts", "Digests", yams]),
         library("Transforms", ["EventContracts", "PipelineContract", "Digests"]),
         library("Inference", ["Tensor", "EventContracts", "Digests"]),
-        library("Training", ["Tensor", "Inference", "Transforms", "PipelineContract"]),
+        library(
+            "Training", ["Tensor", "Inference", "Transforms", "PipelineContract", "EventContracts", "Digests"]),
 
         // Runtime and stages.
         library("Observability", [logging] + nio),
@@ -93,14 +94,29 @@ let package = Package(
                 "StageRuntime", "Kafka", "EventContracts", "PipelineContract", "Observability", "ProcessControl",
                 logging, argumentParser,
             ]),
-        program("ingest-consumer", ["StageCommand", "IngestStage", argumentParser]),
-        program("transform-consumer", ["StageCommand", "TransformStage", argumentParser]),
-        program("inference-consumer", ["StageCommand", "InferenceStage", argumentParser]),
+        program(
+            "ingest-consumer",
+            [
+                "StageCommand", "StageRuntime", "IngestStage", "PipelineContract", "EventContracts", logging,
+                argumentParser,
+            ]),
+        program(
+            "transform-consumer",
+            [
+                "StageCommand", "StageRuntime", "TransformStage", "PipelineContract", "EventContracts", logging,
+                argumentParser,
+            ]),
+        program(
+            "inference-consumer",
+            [
+                "StageCommand", "StageRuntime", "InferenceStage", "Inference", "Tensor", "Transforms",
+                "PipelineContract", "EventContracts", logging, argumentParser,
+            ]),
         program(
             "prediction-sink",
             [
                 "StageCommand", "SinkStage", "StageRuntime", "EventContracts", "PipelineContract", "Postgres", "Kafka",
-                argumentParser,
+                logging, argumentParser,
             ]),
         program("embedded-broker", ["Kafka", "ProcessControl", "Observability", logging, argumentParser]),
 
@@ -110,11 +126,13 @@ let package = Package(
             "PenstockCommand",
             [
                 "LocalDeployment", "Kafka", "Postgres", "PipelineContract", "EventContracts", "Transforms", "Training",
-                "Inference", argumentParser,
+                "Inference", "SinkStage", argumentParser,
             ]),
         program("penstock", ["PenstockCommand", argumentParser]),
-        library("Oracle", ["Kafka", "Postgres", "Digests"]),
+        library("Oracle", ["Kafka", "Postgres", "Digests", yams]),
         program("penstock-oracle", ["Oracle", argumentParser]),
+        .executableTarget(
+            name: "predictions-example", dependencies: ["Kafka"], path: "examples/swift", swiftSettings: strict),
 
         // Tests.
         .target(
@@ -122,21 +140,40 @@ let package = Package(
             path: "Tests/TestSupport", swiftSettings: strict),
         test("KafkaTests", ["Kafka", "TestSupport"]),
         test("ObservabilityTests", ["Observability", logging] + nio),
+        test("ProcessControlTests", ["ProcessControl", "Kafka", "TestSupport", "embedded-broker"]),
         test(
             "PostgresTests",
             [
                 "Postgres", "SinkStage", "StageRuntime", "EventContracts", "PipelineContract", "Digests", "Kafka",
                 "Observability", "LocalDeployment", "ProcessControl", "TestSupport", logging,
             ]),
-        test("ProcessControlTests", ["ProcessControl", "Kafka", "TestSupport", "embedded-broker"]),
         test("JSONColumnsTests", ["JSONColumns"]),
         test("EventContractsTests", ["EventContracts", "Digests"]),
         test("PipelineContractTests", ["PipelineContract", "EventContracts"]),
-        test("InferenceTests", ["Inference", "InferenceStage", "Tensor"]),
-        test("TransformsTests", ["Transforms", "TransformStage", "Training", "Inference"]),
-        test("IngestStageTests", ["IngestStage", "JSONColumns"]),
+        test(
+            "InferenceTests",
+            [
+                "Inference", "InferenceStage", "Tensor", "EventContracts", "StageRuntime", "Observability",
+                "PipelineContract",
+            ],
+            exclude: ["Fixtures"]),
+        test(
+            "TransformsTests",
+            [
+                "Transforms", "TransformStage", "Training", "Inference", "Tensor", "StageRuntime", "PipelineContract",
+                "EventContracts", "Digests",
+            ]),
+        test(
+            "IngestStageTests",
+            ["IngestStage", "JSONColumns", "EventContracts", "PipelineContract", "StageRuntime", "Digests"]),
         test("StageRuntimeTests", ["StageRuntime", "Kafka", "Observability", "TestSupport"]),
-        test("OracleTests", ["Oracle"]),
+        test(
+            "OracleTests",
+            [
+                "Oracle", "IngestStage", "TransformStage", "InferenceStage", "SinkStage", "Inference", "Transforms",
+                "PipelineContract", "StageRuntime", "EventContracts", "Observability", "Kafka", "Postgres", "TestSupport",
+            ]),
+        test("LocalDeploymentTests", ["LocalDeployment", "PenstockCommand", "EventContracts"]),
         test("ArchitectureTests", []),
         test("IntegrationTests", ["TestSupport", "Kafka", "Postgres", "Oracle", "LocalDeployment"]),
     ]

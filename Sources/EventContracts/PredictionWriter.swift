@@ -35,7 +35,7 @@ public struct PredictionWriter: Sendable {
     /// Appends one prediction.
     /// - Parameters:
     ///   - prefix: of the `features` record; gives ids, times, contract, place and trace.
-    ///   - source, id: the publisher's identity (valid UTF-8), ignored when the prefix says there is none.
+    ///   - source, id: the publisher's identity (valid UTF-8); an empty id stands for none and is written as null.
     ///   - entity: the Kafka key; written as null when it is not UTF-8 or holds U+0000.
     ///   - predictedAt: microseconds since the Unix epoch.
     public func append(
@@ -45,7 +45,7 @@ public struct PredictionWriter: Sendable {
         bytes.append(ascii: #"{"v":1,"event_id":""#)
         prefix.eventID.appendText(to: &bytes)
         bytes.append(0x22)
-        Self.appendIdentity(prefix.isIdentifiedByPublisher, source: source, id: id, to: &bytes)
+        Self.appendIdentity(source: source, id: id, to: &bytes)
         bytes.append(ascii: #","entity":"#)
         Self.append(entity: entity, to: &bytes)
         Self.append(time: prefix.eventTime, #","event_time":""#, to: &bytes)
@@ -74,7 +74,8 @@ public struct PredictionWriter: Sendable {
         bytes.append(0x7d)
     }
 
-    static func appendIdentity(_ isKnown: Bool, source: RawSpan, id: RawSpan, to bytes: inout [UInt8]) {
+    static func appendIdentity(source: RawSpan, id: RawSpan, to bytes: inout [UInt8]) {
+        let isKnown = id.byteCount > 0
         bytes.append(ascii: #","source":"#)
         bytes.appendJSONString(orNull: isKnown ? source : nil)
         bytes.append(ascii: #","id":"#)
@@ -119,7 +120,7 @@ public struct DuplicateNotice: Sendable {
         bytes.append(ascii: #"{"v":1,"event_id":""#)
         eventID.appendText(to: &bytes)
         bytes.append(0x22)
-        PredictionWriter.appendIdentity(true, source: source, id: id, to: &bytes)
+        PredictionWriter.appendIdentity(source: source, id: id, to: &bytes)
         bytes.append(ascii: #","input_partition":"#)
         bytes.appendDecimal(inputPartition)
         bytes.append(ascii: #","input_offset":"#)

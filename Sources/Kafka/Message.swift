@@ -63,6 +63,14 @@ import Glibc
         return try unsafe body(UnsafeRawBufferPointer(start: start, count: record.pointee.len).bytes)
     }
 
+    /// Borrows key and value at once, for copying a record on.
+    @inline(__always)
+    public borrowing func withKeyAndValue<R: ~Copyable, E: Error>(
+        _ body: (RawSpan?, RawSpan?) throws(E) -> R
+    ) throws(E) -> R {
+        try withKey { key throws(E) in try withValue { value throws(E) in try body(key, value) } }
+    }
+
     /// Copies the key out.
     public var key: [UInt8]? { withKey { Self.copy($0) } }
 

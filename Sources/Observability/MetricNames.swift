@@ -34,6 +34,12 @@ public enum MetricNames {
         "penstock_retries_total", "Attempts that failed and were made again, by operation.",
         labels: ["stage", "operation"])
 
+    // MARK: Inference
+
+    /// Compute time apart from queue time, decoding and writing.
+    public static let inferenceComputeSeconds = MetricDefinition(
+        "penstock_inference_compute_seconds", "Time the model itself took per micro-batch.", labels: ["stage", "model"])
+
     // MARK: Recovery
 
     public static let restartSuspects = MetricDefinition(

@@ -16,6 +16,11 @@ struct SinkReader {
         "unique", "user", "using", "variadic", "when", "where", "window", "with",
     ]
 
+    /// Tables that the sink makes for itself in the same schema.
+    private static let ownTables: Set<String> = [
+        "schema_migrations", "sink_tables", "sink_partitions", "consumer_offsets", "dead_letter_outbox", "duplicates",
+    ]
+
     let findings: Findings
 
     func settings(_ node: LocatedNode?) -> SinkSettings? {
@@ -27,6 +32,12 @@ struct SinkReader {
         check(schema, "schema", reader, lengthMax: Self.identifierLengthMax)
         let table = reader.requiredString("table", example: "my_predictions")
         if let table { check(table, "table", reader, lengthMax: Self.tableLengthMax) }
+        if let table, Self.ownTables.contains(table) {
+            findings.error(
+                .badIdentifier, at: reader.position(of: "table"),
+                "`sink.table` is `\(table)`, a table that the sink needs itself",
+                mend: "choose another name, for example my_predictions")
+        }
         let span = reader.choice("partition", default: SinkSettings.PartitionSpan.month)
         let retention = reader.duration("retention", default: nil, noneAllowed: true, from: "1d", to: "36500d")
         let spanDays: Int64 = span == .day ? 1 : span == .week ? 7 : 31

@@ -113,12 +113,13 @@ public final class ChildProcess: Sendable {
         return wait(timeoutMilliseconds: graceMilliseconds) ?? kill()
     }
 
-    /// Kills the child (SIGKILL) and waits for its end.
+    /// Kills the child (SIGKILL), with the processes it started in its group, and waits for its end.
     @discardableResult
     public func kill() -> ExitStatus {
         status.withLock { status in
             if let ended = reap(&status, options: WNOHANG) { return ended }
-            _ = Glibc.kill(processID, SIGKILL)
+            // A negative id names the child's process group.
+            _ = Glibc.kill(-processID, SIGKILL)
             return reap(&status, options: 0) ?? .signalled(SIGKILL)
         }
     }

@@ -32,10 +32,12 @@ struct CrashGuardLimits: Sendable, Equatable {
 /// - Only a death between the write of `trying` and the commit after it is evidence. That is the time of one chunk (a few
 ///   milliseconds); a death anywhere else leaves the mark as it is. Reading a mark changes nothing: a second death before
 ///   the next trial reads the same mark and draws the same conclusion, so one death is never counted twice.
-/// - Evidence does not add up over time. A chunk that succeeds moves the offset, and with it the attempts start at zero;
-///   a single record is condemned only by `attemptsMax` deaths in a row, each inside the few milliseconds of its own
-///   trial, after as many in a row had narrowed the chunk to it. With kills that hit a given trial with probability p
-///   that is below p^(log2(batch) + 2); kills seconds apart hit a trial of milliseconds with p under 1/100.
+/// - Evidence does not add up over time. A chunk that succeeds moves the offset, and a single record is condemned only by
+///   `attemptsMax` deaths in a row, each inside the few milliseconds of its own trial, after a death at each halving had
+///   narrowed the range to it. When kills hit a given trial with probability p, that is of the order of
+///   (2p)^log2(batch/2) * p^attemptsMax: with kills a second apart p is under 1/100, and the product under 10^-15 for
+///   batches of 64 and more. (Kills that fall into every fifth trial, every few milliseconds, are a different matter: no
+///   observer could tell them from poison.)
 /// - A position that moved past the mark (the sink commits in PostgreSQL first) proves that the trial succeeded.
 /// - Records that arrived after the death were not in the process, so the range ends at the high watermark at latest.
 struct CrashGuard: Equatable, Sendable {

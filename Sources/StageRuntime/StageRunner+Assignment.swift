@@ -20,6 +20,7 @@ extension StageRunner {
         logger.info("Partitions: \(kind)", metadata: [LogKey.partitions: "\(partitions)"])
         switch change.kind {
         case .assign:
+            if isCooperative { rejoin.assigned() }
             pendingStarts += partitions.map { PendingStart(partition: $0) }
             retryStartsAt = 0
             hasAssignment = true
@@ -166,7 +167,8 @@ extension StageRunner {
     }
 
     /// Where replay starts: bounded by count, and by age when nothing is waiting. With records waiting, the age of the first
-    /// of them is not known, and a younger bound than the stage asked for could miss a repeat.
+    /// of them is not known, and a younger bound than the stage asked for could miss a repeat. A broker that finds no record
+    /// young enough may also be one that cannot look up by time (librdkafka's mock): then the count alone decides.
     private func replayStart(_ plan: StartPlan) throws(KafkaError) -> Int64 {
         let position = plan.resolution.position
         guard let rewind = processor.rewind else { return position }
@@ -178,7 +180,7 @@ extension StageRunner {
         let place = KafkaPartition(plan.start.partition)
         let found = try consumer.offsets(
             forTimes: [place: since], timeoutMilliseconds: Int32(clamping: settings.requestMillisecondsMax))
-        guard let offset = found[place], offset >= 0 else { return position }
+        guard let offset = found[place], offset >= 0 else { return byCount }
         return min(position, max(byCount, offset))
     }
 
@@ -269,6 +271,7 @@ extension StageRunner {
             guard isCooperative else { return try consumer.unassign() }
             try consumer.incrementalUnassign((owned + pendingAssigned.map(\.partition)).map { KafkaPartition($0) })
         }
+        if isCooperative { rejoin.revoked(isLost: isLost) }
         restart(abandoned.filter { !partitions.contains($0) })
         reportAssignment()
     }
@@ -277,10 +280,26 @@ extension StageRunner {
     /// - Returns: false when not everything in flight was acknowledged in time.
     func release(_ partitions: [TopicPartition], millisecondsMax: Int) throws(StageFailure) -> Bool {
         guard !partitions.isEmpty else { return true }
+        let isDrained = try drain(partitions, millisecondsMax: millisecondsMax)
+        if !(try commitFarewell(partitions)) {
+            logger.warning(
+                "Last commit not confirmed; the next owner repeats what is uncommitted",
+                metadata: [LogKey.partitions: "\(partitions)"])
+        }
+        forget(partitions, isLost: false)
+        return isDrained
+    }
+
+    func drain(_ partitions: [TopicPartition], millisecondsMax: Int) throws(StageFailure) -> Bool {
         let isDrained = try attempt { () throws(DeliveryFailure) in
             try delivery.drain(partitions, timeoutMilliseconds: millisecondsMax)
         }
         settleAwaiting()
+        return isDrained
+    }
+
+    /// Commits what is durable, with the mark that nobody died.
+    func commitFarewell(_ partitions: [TopicPartition]) throws(StageFailure) -> Bool {
         var entries: [TopicPartition: GroupCommits.Entry] = [:]
         for partition in partitions {
             guard let index = ledgerIndex(partition), let durable = delivery.progress[partition] else { continue }
@@ -288,11 +307,7 @@ extension StageRunner {
                 offset: durable, mark: ledgers[index].crashGuard.markAtRelease(offset: durable))
         }
         retryCommitAt = 0
-        if !(try commitSynchronously(entries)) {
-            logger.warning("Last commit not confirmed; the next owner repeats what is uncommitted", metadata: [LogKey.partitions: "\(partitions)"])
-        }
-        forget(partitions, isLost: false)
-        return isDrained
+        return try commitSynchronously(entries)
     }
 
     func lose(_ partitions: [TopicPartition]) { forget(partitions, isLost: true) }

@@ -7,7 +7,7 @@ import Observability
 extension StageRunner {
     /// Starts a commit when it is time. A delivery that commits the offsets itself leaves nothing to do here.
     func commitIfDue() {
-        guard !delivery.commitsGroupOffsets else { return }
+        guard !delivery.commitsGroupOffsets, !rejoin.isUnderWay else { return }
         let now = RuntimeClock.monotonicMicroseconds
         let entries = commits.due(now: now, ledgers: ledgers, progress: delivery.progress)
         guard !entries.isEmpty else { return }
@@ -39,9 +39,9 @@ extension StageRunner {
     /// - Returns: false when it was not confirmed; the caller keeps what depends on it and comes back.
     func commitSynchronously(_ entries: [TopicPartition: GroupCommits.Entry]) throws(StageFailure) -> Bool {
         guard !entries.isEmpty else { return true }
-        guard RuntimeClock.monotonicMicroseconds >= retryCommitAt else { return false }
+        guard !rejoin.isUnderWay, RuntimeClock.monotonicMicroseconds >= retryCommitAt else { return false }
         do throws(KafkaError) {
-            try consumer.commit(offsets(entries), timeoutMilliseconds: Int32(clamping: settings.requestMillisecondsMax))
+            try consumer.commit(offsets(entries), timeoutMilliseconds: Int32(clamping: settings.commitMillisecondsMax))
         } catch {
             try examine(commitError: error)
             retryCommitAt = RuntimeClock.monotonicMicroseconds + 100_000
@@ -103,7 +103,7 @@ extension StageRunner {
             let mark = ledgers[index].crashGuard.mark(at: range.end)
             entries[KafkaPartition(range.partition)] = CommittedOffset(offset: range.end, metadata: mark.text)
         }
-        try? consumer.commit(entries, timeoutMilliseconds: Int32(clamping: settings.requestMillisecondsMax))
+        try? consumer.commit(entries, timeoutMilliseconds: Int32(clamping: settings.commitMillisecondsMax))
     }
 
     /// Planted: promises what is in hand without processing it.
@@ -115,6 +115,6 @@ extension StageRunner {
             entries[KafkaPartition(ledger.partition)] = CommittedOffset(
                 offset: ledger.collectedEnd, metadata: GroupMark.clean.text)
         }
-        try? consumer.commit(entries, timeoutMilliseconds: Int32(clamping: settings.requestMillisecondsMax))
+        try? consumer.commit(entries, timeoutMilliseconds: Int32(clamping: settings.commitMillisecondsMax))
     }
 }

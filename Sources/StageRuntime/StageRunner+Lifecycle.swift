@@ -151,15 +151,31 @@ extension StageRunner {
     func stop() throws(StageFailure) {
         report(.stopping, "the process is stopping")
         logger.info("Stopping")
-        if settings.faults.contains(.loseBatchAtShutdown) { loseHand() }
+        if settings.faults.contains(.loseBatchAtShutdown) {
+            loseHand()
+            lose(ledgers.map(\.partition))
+        }
         let started = RuntimeClock.monotonicMicroseconds
         let isFinished = try finishHand(millisecondsMax: settings.drainMillisecondsMax)
         // What could not be delivered was not committed either: the next owner reads it again.
         if !isFinished { abandonHand() }
-        let used = Int((RuntimeClock.monotonicMicroseconds - started) / 1000)
-        let rest = max(0, settings.drainMillisecondsMax - used)
+        let deadline = started + Int64(settings.drainMillisecondsMax) * 1000
+        func rest() -> Int { Int(max(0, deadline - RuntimeClock.monotonicMicroseconds) / 1000) }
+        let isDrained = try drain(ledgers.map(\.partition), millisecondsMax: rest())
+        // Nothing new shall come in while the last commit is tried.
+        pauseAll()
+        while !ledgers.isEmpty, !(try commitFarewell(ledgers.map(\.partition))) {
+            guard rest() > 0 else {
+                logger.warning("Last commit not confirmed; the next owner repeats what is uncommitted")
+                break
+            }
+            // A rebalance in progress refuses commits until it is over; its events say what is still ours to commit.
+            try collect(timeoutMilliseconds: 50, maximum: 1)
+            hand.removeAll()
+        }
         let partitions = ledgers.map(\.partition)
-        let isDrained = try release(partitions, millisecondsMax: rest)
+        delivery.end(partitions, lost: false)
+        processor.forget(partitions)
         leaveGroup(millisecondsMax: settings.requestMillisecondsMax)
         delivery.close()
         guard isDrained else {

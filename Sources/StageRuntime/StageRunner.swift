@@ -40,6 +40,7 @@ public final class StageRunner<P: StageProcessor, D: Delivery> where P.Output ==
     var pendingStarts: [PendingStart] = []
     var retryStartsAt: Int64 = 0
     var hasAssignment = false
+    var rejoin = Rejoin()
 
     /// Batches in order; only the last may be open.
     var hand: [MicroBatch] = []
@@ -189,7 +190,7 @@ public final class StageRunner<P: StageProcessor, D: Delivery> where P.Output ==
         resumeAll()
     }
 
-    private func pauseAll() {
+    func pauseAll() {
         isPaused = true
         let partitions = ledgers.map { KafkaPartition($0.partition) }
         do throws(KafkaError) {

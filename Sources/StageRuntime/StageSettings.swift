@@ -37,8 +37,10 @@ public struct StageSettings: Sendable {
     public var drainMillisecondsMax = 20_000
     /// For a broker to answer and the topics to appear at start.
     public var startMillisecondsMax = 30_000
-    /// For one question to a broker: committed offsets, watermarks, a synchronous commit.
+    /// For one question to a broker: committed offsets, watermarks.
     public var requestMillisecondsMax = 10_000
+    /// For the answer to a synchronous commit, during which the loop does not turn; it is tried again.
+    public var commitMillisecondsMax = 3_000
     /// Lag without movement and without a declared reason for this long: the process reports itself as stuck.
     public var stuckMillisecondsMax = 60_000
     /// Back-pressure shorter than this is waited out; longer, the partitions are paused.

@@ -1,8 +1,41 @@
-// ingest-consumer
+// ingest-consumer: JSON and CloudEvents in, validated events out.
 
 import ArgumentParser
+import EventContracts
+import IngestStage
+import PipelineContract
+import StageCommand
+import StageRuntime
 
 @main
-struct Program: ParsableCommand {
-    mutating func run() throws {}
+struct Program: StageProgram {
+    static let configuration = CommandConfiguration(
+        commandName: "ingest-consumer",
+        abstract: "Checks the inputs of a pipeline against its schema and writes events.",
+        discussion: """
+            Reads plain JSON and CloudEvents (binary and structured). A record that does not fit becomes a dead letter; a \
+            repeat of an earlier one becomes a duplicate notice.
+
+            Example: ingest-consumer --pipeline topics/housing --bootstrap-servers localhost:9092
+            """)
+
+    @OptionGroup var options: StageOptions
+
+    func execute() async -> Int32 {
+        let definition = StageDefinition(stage: "ingest", program: "ingest-consumer", readsHeaders: true) {
+            [$0.topics.inputs]
+        }
+        return await StageMain.run(
+            definition, options: options,
+            processor: { parts in
+                let pipeline = parts.configuration.pipeline
+                return try IngestProcessor(input: pipeline.input, topic: pipeline.topics.inputs)
+            },
+            delivery: { parts in
+                let topics = parts.configuration.pipeline.topics
+                return parts.kafkaDelivery(
+                    outputTopics: [topics.events, topics.duplicates], module: "IngestStage",
+                    deadLetterStage: .valueConverter)
+            })
+    }
 }

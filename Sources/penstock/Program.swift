@@ -1,8 +1,8 @@
-// penstock
+// penstock: the command line of operators and developers.
 
-import ArgumentParser
+import PenstockCommand
 
 @main
-struct Program: ParsableCommand {
-    mutating func run() throws {}
+enum Program {
+    static func main() { Penstock.runAndExit() }
 }

@@ -7,8 +7,8 @@ import Testing
 struct ModuleRules {
     /// Floors of the house, lowest first. A module imports only from floors below its own.
     static let floors: [[String]] = [
-        ["CRdKafka", "CLibPQ", "COpenBLAS", "COpenSSL", "CSimdJSON"],
-        ["Kafka", "Postgres", "Digests", "Tensor", "JSONColumns", "Observability"],
+        ["CRdKafka", "CLibPQ", "COpenBLAS", "COpenSSL", "CSimdJSON", "CProcess"],
+        ["Kafka", "Postgres", "Digests", "Tensor", "JSONColumns", "Observability", "ProcessControl"],
         ["EventContracts"],
         ["PipelineContract"],
         ["Transforms", "Inference"],
@@ -20,7 +20,7 @@ struct ModuleRules {
 
     static let owners = [
         "CRdKafka": "Kafka", "CLibPQ": "Postgres", "COpenBLAS": "Tensor", "COpenSSL": "Digests",
-        "CSimdJSON": "JSONColumns",
+        "CSimdJSON": "JSONColumns", "CProcess": "ProcessControl",
     ]
 
     private let repository = Repository()

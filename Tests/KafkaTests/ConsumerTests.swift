@@ -113,6 +113,47 @@ struct ConsumerTests {
         #expect(missing?.code == .unknownTopicOrPartition)
     }
 
+    @Test("A group's lag can be read without joining it")
+    func lag() throws {
+        let broker = try TestBroker()
+        let topic = try broker.makeTopic(partitions: 2)
+        let group = TestBroker.uniqueName("group")
+        try broker.produce((0..<7).map { (nil, "\($0)") }, to: topic, partition: 1)
+        let partitions = (0..<2).map { KafkaPartition(topic: topic, partition: $0) }
+        let committed = CommittedOffset(offset: 3, metadata: "m")
+        try broker.makeConsumer(group: group).commit([partitions[1]: committed], timeoutMilliseconds: 5_000)
+        let observer = try broker.makeConsumer(group: group)
+        let lag = try observer.lag(ofTopics: [topic], timeoutMilliseconds: 5_000)
+        #expect(lag.map(\.partition) == partitions)
+        #expect(lag.map(\.lag) == [0, 4])
+        #expect(lag.map(\.committed) == [nil, committed])
+        let error = #expect(throws: KafkaError.self) {
+            try observer.lag(ofTopics: ["no-such-topic"], timeoutMilliseconds: 5_000)
+        }
+        #expect(error?.message.contains("no-such-topic") == true)
+        let behind = PartitionLag(
+            partition: partitions[0], committed: CommittedOffset(offset: 10), watermarks: Watermarks(low: 15, high: 20))
+        #expect(behind.lag == 5)
+        #expect(behind.lost == 5)
+    }
+
+    @Test("Making topics on a cluster without admin requests is an error, not a hang")
+    func administration() throws {
+        let broker = try TestBroker()
+        let topic = try broker.makeTopic(partitions: 3)
+        let administration = try TopicAdministration(
+            configuration: KafkaConfiguration(settings: [.init("bootstrap.servers", broker.bootstrapServers)]))
+        #expect(
+            try administration.topics(named: [topic], timeoutMilliseconds: 5_000)
+                == [TopicDescription(name: topic, partitionCount: 3)])
+        #expect(try administration.createTopics([], timeoutMilliseconds: 1_000).isEmpty)
+        let error = #expect(throws: KafkaError.self) {
+            try administration.createTopics(
+                [.init(name: "new", partitions: 1, settings: [("retention.ms", "1000")])], timeoutMilliseconds: 2_000)
+        }
+        #expect(error?.code == .unsupported || error?.code == .timedOut, "\(error?.description ?? "")")
+    }
+
     @Test("Without a committed offset the error surfaces instead of a silent jump")
     func autoOffsetReset() throws {
         let broker = try TestBroker()

@@ -105,6 +105,21 @@ struct RecordTests {
         #expect(try consumer.collect(1).first?.offset == 5)
     }
 
+    @Test("Key and value can be borrowed together")
+    func keyAndValue() throws {
+        let broker = try TestBroker()
+        let topic = try broker.makeTopic()
+        try broker.produce([("key", "a value"), (nil, nil)], to: topic)
+        let consumer = try consumer(of: topic, on: broker)
+        var sizes: [[Int]] = []
+        while sizes.count < 2 {
+            _ = consumer.pollMessages(maximum: 2, timeoutMilliseconds: 5_000) { message in
+                message.withKeyAndValue { sizes.append([$0?.byteCount ?? -1, $1?.byteCount ?? -1]) }
+            }
+        }
+        #expect(sizes == [[3, 7], [-1, -1]])
+    }
+
     @Test("Records of several topics carry the index of their registration")
     func topicIndices() throws {
         let broker = try TestBroker()

@@ -74,6 +74,7 @@ struct PipelineLinterTests {
         Mistake("bytes: 64KiB", "bytes: 2MiB", .batchLimit, mend: "max.message.bytes", .warning),
         Mistake(
             "table: housing_predictions", "table: Housing-Predictions", .badIdentifier, mend: "housing_predictions"),
+        Mistake("table: housing_predictions", "table: duplicates", .badIdentifier, mend: "my_predictions"),
         Mistake("table: housing_predictions", "table: order", .badIdentifier, mend: "order_events"),
         Mistake("  schema: penstock", "  schema: pg_penstock", .badIdentifier, mend: "another name"),
         Mistake(

@@ -85,7 +85,9 @@ struct EmbeddedBrokerTests {
         let text = try #require(TestProgram.contents(of: log)?.split(separator: "\n").first { Int32($0) != nil })
         let broker = try #require(Int32(text))
         #expect(kill(broker, 0) == 0)
-        #expect(shell.kill() == .signalled(SIGKILL))
+        // To the shell alone: `kill()` would take the broker with it.
+        shell.send(SIGKILL)
+        #expect(shell.wait(timeoutMilliseconds: 10_000) == .signalled(SIGKILL))
         let ended = try await TestProgram.waitFor { () -> Bool? in Self.isRunning(broker) ? nil : true }
         #expect(ended == true)
         // Should the check above fail, the broker still must not outlive the test.

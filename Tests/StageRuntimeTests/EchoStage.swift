@@ -1,13 +1,15 @@
 // EchoStage: a stage for tests, and a harness that runs it against a mock cluster on a thread of its own.
 
 import EventContracts
+import Glibc
 import Kafka
 import Logging
 import Observability
 import ProcessControl
-import StageRuntime
 import Synchronization
 import TestSupport
+
+@testable import StageRuntime
 
 /// Emits each value in capitals; `bad…` becomes a dead letter, `big…` an output of two megabytes, `throw` a fault.
 struct EchoProcessor: StageProcessor {
@@ -84,6 +86,8 @@ final class EchoHarness: Sendable {
             bootstrapServers: broker.bootstrapServers, group: group, clientID: instance)
         try configuration.set("statistics.interval.ms", "0")
         try configuration.set("fetch.wait.max.ms", "10")
+        // The mock lets a rebalance take the session time-out less a second.
+        try configuration.set("session.timeout.ms", "4000")
         return configuration
     }
 
@@ -107,7 +111,7 @@ final class EchoHarness: Sendable {
     /// A runner with the at-least-once delivery, started on its own thread.
     func start(
         _ instance: String = "a", rewind: Rewind? = nil, change: (inout StageSettings) throws -> Void = { _ in },
-        changeDelivery: (inout AtLeastOnceDelivery.Settings) throws -> Void = { _ in },
+        changeDelivery: (inout AtLeastOnceDelivery.Settings) throws -> Void = { _ in }, diesOfFaults: Bool = false,
         onBatch: @escaping @Sendable ([String]) throws -> Void = { _ in }
     ) throws -> RunningStage {
         var settings = try settings(instance)
@@ -117,7 +121,7 @@ final class EchoHarness: Sendable {
         try changeDelivery(&deliverySettings)
         let metrics = StageMetrics(registry: registry, stage: "echo", group: group)
         let finalSettings = deliverySettings
-        return try RunningStage(settings: settings, metrics: metrics) { [log] logger in
+        return try RunningStage(settings: settings, metrics: metrics, diesOfFaults: diesOfFaults) { [log] logger in
             (
                 EchoProcessor(log: log, rewind: rewind, onBatch: onBatch),
                 AtLeastOnceDelivery(settings: finalSettings, metrics: metrics, logger: logger)
@@ -139,6 +143,18 @@ final class EchoHarness: Sendable {
         try consumer.subscribe(topics: [topic])
         return try consumer.collect(count, timeoutMilliseconds: timeoutMilliseconds)
     }
+
+    /// How many different values a topic holds, waiting for so many.
+    func readDistinct(_ topic: String, _ count: Int) throws -> Int {
+        let consumer = try broker.makeConsumer()
+        try consumer.subscribe(topics: [topic])
+        var values: Set<String> = []
+        let deadline = ContinuousClock.now.advanced(by: .seconds(30))
+        while values.count < count, ContinuousClock.now < deadline {
+            values.formUnion(try consumer.collect(count - values.count, timeoutMilliseconds: 2_000).compactMap(\.text))
+        }
+        return values.count
+    }
 }
 
 /// A runner on its thread.
@@ -146,21 +162,25 @@ final class RunningStage: Sendable {
     let control = StageControl()
     let health: HealthState
     private let result = Mutex<Result<Void, StageFailure>?>(nil)
+    private let isKilled = Atomic<Bool>(false)
+    /// A fault of the processor ends the runner as a crash would end its process.
+    private let diesOfFaults: Bool
 
     init<P: StageProcessor, D: Delivery>(
-        settings: StageSettings, metrics: StageMetrics, _ make: @escaping @Sendable (Logger) -> (P, D)
+        settings: StageSettings, metrics: StageMetrics, diesOfFaults: Bool = false,
+        _ make: @escaping @Sendable (Logger) -> (P, D)
     ) throws where P.Output == D.Output {
         health = HealthState()
+        self.diesOfFaults = diesOfFaults
         let started = Threads.start(named: "stage-\(settings.instance)") { [self] in
-            var logger = Logger(label: "stage-\(settings.instance)") { _ in SwiftLogNoOpLogHandler() }
-            logger.logLevel = .critical
+            let logger = Self.logger(settings.instance)
             let outcome: Result<Void, StageFailure>
             do throws(StageFailure) {
                 let (processor, delivery) = make(logger)
                 let runner = try StageRunner(
                     settings: settings, processor: processor, delivery: delivery, control: control, health: health,
                     metrics: metrics, logger: logger)
-                try runner.run()
+                try run(runner)
                 outcome = .success(())
             } catch {
                 outcome = .failure(error)
@@ -171,6 +191,46 @@ final class RunningStage: Sendable {
     }
 
     deinit { control.requestStop() }
+
+    /// Silent, unless PENSTOCK_TEST_LOG asks for the lines.
+    private static func logger(_ instance: String) -> Logger {
+        Logger(label: "stage-\(instance)") { label in
+            guard getenv("PENSTOCK_TEST_LOG") != nil else { return SwiftLogNoOpLogHandler() }
+            return StructuredLogHandler(component: instance, label: label, level: .debug)
+        }
+    }
+
+    /// As `StageRunner.run`, but a kill ends it between two turns without drain, commit or farewell.
+    private func run<P: StageProcessor, D: Delivery>(_ runner: StageRunner<P, D>) throws(StageFailure)
+    where P.Output == D.Output {
+        runner.control.setWake { [consumer = runner.consumer] in consumer.wake() }
+        do throws(StageFailure) {
+            guard try runner.start() else { return }
+            while !control.isStopRequested { try runner.turn() }
+            guard !isKilled.load(ordering: .acquiring) else { return try die(runner) }
+            try runner.stop()
+        } catch {
+            if diesOfFaults { try die(runner) } else { runner.fail(error) }
+            throw error
+        }
+    }
+
+    /// Commits nothing. The group is left, which a killed process does not do, only so that the test need not wait for the
+    /// session to time out.
+    private func die<P: StageProcessor, D: Delivery>(_ runner: StageRunner<P, D>) throws(StageFailure)
+    where P.Output == D.Output {
+        do throws(KafkaError) {
+            try runner.consumer.close(timeoutMilliseconds: 10_000)
+        } catch {
+            throw StageFailure("\(error)")
+        }
+    }
+
+    /// Ends the runner as kill -9 would end its process, as far as the brokers can see.
+    func kill() async throws {
+        isKilled.store(true, ordering: .releasing)
+        try await stop()
+    }
 
     var outcome: Result<Void, StageFailure>? { result.withLock { $0 } }
 

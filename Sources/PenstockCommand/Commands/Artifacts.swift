@@ -1,0 +1,32 @@
+// Artifacts: the fitted transform and the model of a pipeline.
+
+import Foundation
+import PipelineContract
+
+struct Artifacts {
+    let directory: String
+    let transform: String
+    let manifest: String
+
+    /// - Parameter override: replaces the folder of the paths in pipeline.yaml.
+    init(pipeline: Pipeline, override: String?) {
+        func place(_ path: String) -> String {
+            guard let override else { return PipelineLocator.absolute(path) }
+            return "\(PipelineLocator.absolute(override))/\((path as NSString).lastPathComponent)"
+        }
+        transform = place(pipeline.features.transformPath)
+        manifest = place(pipeline.model.manifestPath)
+        directory = (manifest as NSString).deletingLastPathComponent
+    }
+
+    var areComplete: Bool {
+        [transform, manifest].allSatisfy { FileManager.default.fileExists(atPath: $0) }
+    }
+
+    func require(pipelinePath: String) throws(CommandFailure) {
+        let steps = [(transform, "fit"), (manifest, "train")]
+        for (path, command) in steps where !FileManager.default.fileExists(atPath: path) {
+            throw CommandFailure("\(path) is missing: make it with 'penstock \(command) \(pipelinePath)'")
+        }
+    }
+}
