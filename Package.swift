@@ -97,13 +97,13 @@ let package = Package(
         program(
             "ingest-consumer",
             [
-                "StageCommand", "IngestStage", "StageRuntime", "EventContracts", "PipelineContract", logging,
+                "StageCommand", "StageRuntime", "IngestStage", "PipelineContract", "EventContracts", logging,
                 argumentParser,
             ]),
         program(
             "transform-consumer",
             [
-                "StageCommand", "TransformStage", "StageRuntime", "EventContracts", "PipelineContract", logging,
+                "StageCommand", "StageRuntime", "TransformStage", "PipelineContract", "EventContracts", logging,
                 argumentParser,
             ]),
         program(
@@ -116,7 +116,7 @@ let package = Package(
             "prediction-sink",
             [
                 "StageCommand", "SinkStage", "StageRuntime", "EventContracts", "PipelineContract", "Postgres", "Kafka",
-                argumentParser,
+                logging, argumentParser,
             ]),
         program("embedded-broker", ["Kafka", "ProcessControl", "Observability", logging, argumentParser]),
 

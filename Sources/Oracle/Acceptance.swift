@@ -22,6 +22,16 @@ struct PublisherIdentity: Hashable, Sendable {
     var source: String
     var id: String
 
+    // Byte by byte: Swift's own comparison takes canonically equivalent texts for equal.
+    static func == (lhs: PublisherIdentity, rhs: PublisherIdentity) -> Bool {
+        lhs.source.utf8.elementsEqual(rhs.source.utf8) && lhs.id.utf8.elementsEqual(rhs.id.utf8)
+    }
+
+    func hash(into hasher: inout Hasher) {
+        hasher.combine(Array(source.utf8))
+        hasher.combine(Array(id.utf8))
+    }
+
     /// Nil when one of the two cannot serve.
     init?(source: String, id: String) {
         guard AttributeText.faults(of: source).isEmpty, AttributeText.faults(of: id).isEmpty else { return nil }
@@ -42,13 +52,13 @@ struct Verdict: Sendable {
 struct Acceptance {
     let facts: PipelineFacts
     let clusterID: String
-    private let fieldsByName: [String: FieldRule]
+    private let fieldsByName: [[UInt8]: FieldRule]
     private let patterns: [String: NSRegularExpression]
 
     init(facts: PipelineFacts, clusterID: String) {
         self.facts = facts
         self.clusterID = clusterID
-        fieldsByName = Dictionary(facts.fields.map { ($0.name, $0) }) { first, _ in first }
+        fieldsByName = Dictionary(facts.fields.map { (Array($0.name.utf8), $0) }) { first, _ in first }
         patterns = Dictionary(
             facts.fields.compactMap { field in
                 field.pattern.flatMap { try? NSRegularExpression(pattern: $0) }.map { (field.name, $0) }
@@ -103,7 +113,7 @@ struct Acceptance {
     private func fields(of payload: JSONValue, faults: inout Set<String>) -> [String: FieldValue] {
         var values: [String: FieldValue] = [:]
         for member in payload.members ?? [] {
-            guard let rule = fieldsByName[member.key] else {
+            guard let rule = fieldsByName[Array(member.key.utf8)] else {
                 if facts.refusesUnknownFields { faults.insert("unknown_field") }
                 continue
             }
@@ -157,7 +167,9 @@ struct Acceptance {
         if !rule.lengths.contains(text.unicodeScalars.count) { faults.insert("out_of_range") }
         // The length of a text in `events` is 16 bits, with 65535 for a missing one.
         if text.utf8.count >= 65_535 { faults.insert("out_of_range") }
-        if let choices = rule.choices, !choices.contains(text) { faults.insert("not_in_enumeration") }
+        if let choices = rule.choices, !choices.contains(where: { $0.utf8.elementsEqual(text.utf8) }) {
+            faults.insert("not_in_enumeration")
+        }
         if let pattern = patterns[rule.name],
             pattern.firstMatch(in: text, range: NSRange(text.startIndex..., in: text)) == nil
         {

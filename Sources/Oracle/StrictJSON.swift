@@ -24,7 +24,7 @@ indirect enum JSONValue: Sendable, Equatable {
 
     subscript(key: String) -> JSONValue? {
         guard case .object(let members) = self else { return nil }
-        return members.first { $0.key == key }?.value
+        return members.first { $0.key.utf8.elementsEqual(key.utf8) }?.value
     }
 
     var text: String? { if case .string(let text) = self { text } else { nil } }
@@ -48,7 +48,8 @@ indirect enum JSONValue: Sendable, Equatable {
         switch self {
         case .array(let elements): elements.contains(where: \.hasRepeatedKeys)
         case .object(let members):
-            Set(members.map(\.key)).count < members.count || members.contains { $0.value.hasRepeatedKeys }
+            Set(members.map { Array($0.key.utf8) }).count < members.count
+                || members.contains { $0.value.hasRepeatedKeys }
         default: false
         }
     }

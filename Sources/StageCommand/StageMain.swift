@@ -15,17 +15,6 @@ public struct StageParts {
     public var metrics: StageMetrics
     public var health: HealthState
     public var logger: Logger
-
-    /// The delivery of the profile `latency`, which this version has alone.
-    public func atLeastOnceDelivery(
-        outputTopics: [String], module: String, deadLetterStage: DeadLetterStage
-    ) -> AtLeastOnceDelivery {
-        var delivery = AtLeastOnceDelivery.Settings(
-            producer: configuration.producer, outputTopics: outputTopics, module: module,
-            deadLetterStage: deadLetterStage)
-        delivery.faults = configuration.settings.faults
-        return AtLeastOnceDelivery(settings: delivery, metrics: metrics, logger: logger)
-    }
 }
 
 /// Runs a consumer: signals, logs, health pages, the runner on its own thread, the exit code.

@@ -48,7 +48,7 @@ struct Program: StageProgram {
                 return processor
             },
             delivery: { parts in
-                parts.atLeastOnceDelivery(
+                parts.kafkaDelivery(
                     outputTopics: [parts.configuration.pipeline.topics.predictions], module: "InferenceStage",
                     deadLetterStage: .transformation)
             })

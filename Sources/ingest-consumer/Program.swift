@@ -1,4 +1,4 @@
-// ingest-consumer: input records of every accepted form become events, dead letters or recognised duplicates.
+// ingest-consumer: JSON and CloudEvents in, validated events out.
 
 import ArgumentParser
 import EventContracts
@@ -11,9 +11,12 @@ import StageRuntime
 struct Program: StageProgram {
     static let configuration = CommandConfiguration(
         commandName: "ingest-consumer",
-        abstract: "Checks what publishers send and turns it into events.",
+        abstract: "Checks the inputs of a pipeline against its schema and writes events.",
         discussion: """
-            Example: ingest-consumer --pipeline topics/housing/pipeline.yaml --bootstrap-servers localhost:9092
+            Reads plain JSON and CloudEvents (binary and structured). A record that does not fit becomes a dead letter; a \
+            repeat of an earlier one becomes a duplicate notice.
+
+            Example: ingest-consumer --pipeline topics/housing --bootstrap-servers localhost:9092
             """)
 
     @OptionGroup var options: StageOptions
@@ -30,7 +33,7 @@ struct Program: StageProgram {
             },
             delivery: { parts in
                 let topics = parts.configuration.pipeline.topics
-                return parts.atLeastOnceDelivery(
+                return parts.kafkaDelivery(
                     outputTopics: [topics.events, topics.duplicates], module: "IngestStage",
                     deadLetterStage: .valueConverter)
             })

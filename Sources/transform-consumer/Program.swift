@@ -1,4 +1,4 @@
-// transform-consumer: events become features.
+// transform-consumer: events in, features out.
 
 import ArgumentParser
 import EventContracts
@@ -13,7 +13,9 @@ struct Program: StageProgram {
         commandName: "transform-consumer",
         abstract: "Applies the pipeline's fitted transform to its events and writes features.",
         discussion: """
-            Example: transform-consumer --pipeline topics/housing/pipeline.yaml --bootstrap-servers localhost:9092
+            The transform comes from `penstock fit`.
+
+            Example: transform-consumer --pipeline topics/housing --bootstrap-servers localhost:9092
             """)
 
     @OptionGroup var options: StageOptions
@@ -22,9 +24,9 @@ struct Program: StageProgram {
         let definition = StageDefinition(stage: "transform", program: "transform-consumer") { [$0.topics.events] }
         return await StageMain.run(
             definition, options: options,
-            processor: { try TransformProcessor(pipeline: $0.configuration.pipeline) },
+            processor: { parts in try TransformProcessor(pipeline: parts.configuration.pipeline) },
             delivery: { parts in
-                parts.atLeastOnceDelivery(
+                parts.kafkaDelivery(
                     outputTopics: [parts.configuration.pipeline.topics.features], module: "TransformStage",
                     deadLetterStage: .transformation)
             })

@@ -107,6 +107,9 @@ struct RecomputationTests {
         #expect(throws: JSONFault.tooDeep) { try StrictJSON.parse(Array(repeating: 0x5b, count: 10_000)) }
         #expect(try StrictJSON.parse(Array(#"{"a":{"b":1,"b":2}}"#.utf8)).hasRepeatedKeys)
         #expect(try StrictJSON.parse(Array(#"{"a":[{}]}"#.utf8)).depth == 3)
+        let equivalent = try StrictJSON.parse(Array("{\"e\u{301}\":1,\"\u{e9}\":2}".utf8))
+        #expect(!equivalent.hasRepeatedKeys)
+        #expect(equivalent["\u{e9}"]?.integer == 2)
     }
 
     private static func isEqual(_ value: JSONValue, _ other: Any) -> Bool {
@@ -208,6 +211,8 @@ struct RecomputationTests {
     @Test("Identities with control characters or nothing in them do not serve")
     func identityTexts() {
         #expect(PublisherIdentity(source: "s", id: "i") != nil)
+        #expect(
+            PublisherIdentity(source: "s", id: "e\u{301}") != PublisherIdentity(source: "s", id: "\u{e9}"))
         #expect(PublisherIdentity(source: "", id: "i") == nil)
         #expect(PublisherIdentity(source: "s", id: "a\u{85}") == nil)
         #expect(PublisherIdentity(source: "s\n", id: "i") == nil)
