@@ -12,7 +12,7 @@ import Testing
 
 extension IntegrationTests {
     @Suite("Planted faults", .serialized) struct FaultTests {
-        static let eventCount = 3_000
+        static let eventCount = 2_400
 
         /// The oracle must end with 1 and name one of those violations.
         private func expectViolation(_ kinds: [Violation.Kind], _ stack: Stack, _ fault: String) async throws {
@@ -34,7 +34,7 @@ extension IntegrationTests {
             let watch = try GroupWatch(stack, .transform)
             let sent = Counter()
             try process.start(["--plant-fault", fault])
-            async let positions = world.publish(to: stack, rate: 300) { sent.set($0) }
+            async let positions = world.publish(to: stack, rate: 400) { sent.set($0) }
             for number in 1...times {
                 let mark = world.count * number / (times + 1)
                 _ = try await stack.wait(for: "event \(mark)") { sent.value >= mark ? true : nil }
@@ -60,7 +60,7 @@ extension IntegrationTests {
         @Test("Offsets committed before the effect: rows are missing after a kill -9")
         func commitBeforeEffect() async throws {
             try await Stack.run(Self.withoutTransform) { stack in
-                try await interruptTransform(stack, fault: "commit-before-effect", times: 4) { $0.kill() }
+                try await interruptTransform(stack, fault: "commit-before-effect", times: 3) { $0.kill() }
                 try await expectViolation([.missingRow], stack, "commit-before-effect")
             }
         }

@@ -15,6 +15,8 @@ enum Overtaking {
         var options = Stack.Options()
         options.instances = [.sink: 2]
         options.notStarted = [.sink]
+        // Small, so that the batch in hand is not all there is.
+        options.batch = "{ records: 64, bytes: 4MiB, deadline: 5ms }"
         return options
     }
 
