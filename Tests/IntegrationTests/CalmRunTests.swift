@@ -3,8 +3,8 @@
 import EventContracts
 import Foundation
 import Glibc
-import PipelineContract
 import Oracle
+import PipelineContract
 import ProcessControl
 import TestSupport
 import Testing
@@ -13,7 +13,7 @@ import Testing
 
 extension IntegrationTests {
     @Suite("A calm run", .serialized) struct CalmRunTests {
-        @Test("2,000 events, 60 damaged ones and 100 repeats: the oracle is content, each damaged byte is in a dead letter")
+        @Test("2,000 events, 60 damaged, 100 repeats: the oracle is content, each damaged byte is in a dead letter")
         func calmRun() async throws {
             try await Stack.run { stack in
                 let world = try EventWorld(stack.pipeline, count: 2_000, seed: 1)

@@ -19,7 +19,7 @@ extension IntegrationTests {
         static let seed: UInt64 =
             getenv("PENSTOCK_TEST_SEED").flatMap { UInt64(String(cString: $0)) } ?? UInt64.random(in: 0...UInt64.max)
 
-        @Test("20 random kills over all consumers while events flow: the oracle is content, no valid event is dead-lettered")
+        @Test("20 random kills over all consumers under load: the oracle is content, no valid event is dead-lettered")
         func randomKills() async throws {
             print("Kill test: replay it with PENSTOCK_TEST_SEED=\(Self.seed)")
             var options = Stack.Options()

@@ -107,7 +107,9 @@ struct GroupWatch {
     func isAtEnd() throws -> Bool { try positions().allSatisfy { $0.next >= $0.end } }
 
     var description: String {
-        get throws { "\(stage.rawValue): " + (try positions().map { "\($0.next) of \($0.end)" }.joined(separator: ", ")) }
+        get throws {
+            "\(stage.rawValue): " + (try positions().map { "\($0.next) of \($0.end)" }.joined(separator: ", "))
+        }
     }
 
     /// The sink's offsets count in PostgreSQL, those of the others in the group.

@@ -136,8 +136,9 @@ final class Stack: Sendable {
     /// What the processes said last, for messages of failed tests.
     var logTails: String {
         processes.map { process in
-            let lines = process.log.split(separator: "\n").suffix(6).joined(separator: "\n")
-            return "== \(process.stage.program) \(process.instance): \(String(describing: process.exitStatus))\n\(lines)"
+            let lines = process.log.split(separator: "\n").suffix(20).joined(separator: "\n")
+            let status = process.exitStatus.map { "\($0)" } ?? "runs"
+            return "== \(process.stage.program) \(process.instance): \(status)\n\(lines)"
         }.joined(separator: "\n")
     }
 
