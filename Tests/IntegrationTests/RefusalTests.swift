@@ -35,7 +35,7 @@ extension IntegrationTests {
             return absentBroker + [
                 Refusal(
                     name: "no such pipeline", stage: .ingest, exitCode: 2, words: ["/nowhere"],
-                    options: ["pipeline": "/nowhere"]),
+                    options: ["pipeline": "/nowhere"], isList: true),
                 Refusal(
                     name: "mistake in the pipeline", stage: .transform, exitCode: 2,
                     words: ["pipeline.yaml:", "partitons"],

@@ -78,10 +78,13 @@ extension IntegrationTests {
                     highest = max(highest, sink.residentBytes)
                     return try watch.isAtEnd() ? true : nil
                 }
+                // Back-pressure: the partitions are paused while the consumer is polled on.
+                #expect(sink.metrics.sum("penstock_paused_partitions") > 0)
                 #expect(highest - before < growthBytesMax, "from \(before) to \(highest) bytes")
                 try server.start()
                 try await stack.waitUntilSettled()
                 #expect(sink.isReady)
+                #expect(sink.metrics.sum("penstock_paused_partitions") == 0)
                 #expect(sink.residentBytes - before < growthBytesMax, "from \(before) to \(sink.residentBytes) bytes")
                 try await expectContent(stack, rows: 7_000)
                 try await stack.stopAll()
