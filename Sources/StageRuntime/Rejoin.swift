@@ -27,6 +27,9 @@ struct Rejoin: Equatable {
         return now - since < Self.microsecondsMax
     }
 
+    /// A revocation arrived: the group has answered, and what is given up can be committed in its generation.
+    mutating func revoking() { phase = .settled }
+
     /// A revocation was answered. A lost assignment leaves nothing to commit.
     mutating func revoked(isLost: Bool) { phase = isLost ? .settled : .givenUp }
 

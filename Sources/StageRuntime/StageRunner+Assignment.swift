@@ -37,6 +37,7 @@ extension StageRunner {
             }
             reportAssignment()
         case .revoke:
+            rejoin.revoking()
             try revoke(partitions, isLost: change.isLost)
         }
     }

@@ -387,6 +387,14 @@ struct RejoinTests {
         #expect(!rejoin.isUnderWay(now: 8))
     }
 
+    @Test("A revocation ends the wait too: what is given up is committed in the new generation")
+    func revocationEnds() {
+        var rejoin = Rejoin()
+        rejoin.refused(now: 5)
+        rejoin.revoking()
+        #expect(!rejoin.isUnderWay(now: 6))
+    }
+
     @Test("A rebalance without end does not hold commits back for ever, however often they are refused")
     func bound() {
         var rejoin = Rejoin()
