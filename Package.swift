@@ -171,7 +171,8 @@ let package = Package(
             "OracleTests",
             [
                 "Oracle", "IngestStage", "TransformStage", "InferenceStage", "SinkStage", "Inference", "Transforms",
-                "PipelineContract", "StageRuntime", "EventContracts", "Observability", "Kafka", "Postgres", "TestSupport",
+                "PipelineContract", "StageRuntime", "EventContracts", "Observability", "Kafka", "Postgres",
+                "TestSupport",
             ]),
         test("LocalDeploymentTests", ["LocalDeployment", "PenstockCommand", "EventContracts"]),
         test("ArchitectureTests", []),
