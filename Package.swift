@@ -173,6 +173,9 @@ let package = Package(
                 "Oracle", "IngestStage", "TransformStage", "InferenceStage", "SinkStage", "Inference", "Transforms",
                 "PipelineContract", "StageRuntime", "EventContracts", "Observability", "Kafka", "Postgres", "TestSupport",
             ]),
+        test(
+            "DeploymentTests",
+            ["TestSupport", "Kafka", "Postgres", "LocalDeployment", "SinkStage", "PipelineContract", "ProcessControl", yams]),
         test("LocalDeploymentTests", ["LocalDeployment", "PenstockCommand", "EventContracts"]),
         test("ArchitectureTests", []),
         test("IntegrationTests", ["TestSupport", "Kafka", "Postgres", "Oracle", "LocalDeployment"]),
