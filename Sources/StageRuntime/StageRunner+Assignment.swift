@@ -11,7 +11,10 @@ extension StageRunner {
             logger.error("Rebalance failed", metadata: [LogKey.error: "\(error)"])
             abandonHand()
             lose(ledgers.map(\.partition))
-            try answer("the failed rebalance") { () throws(KafkaError) in try consumer.unassign() }
+            try answer("the failed rebalance") { () throws(KafkaError) in
+                guard isCooperative else { return try consumer.unassign() }
+                try consumer.incrementalUnassign(try consumer.assignment())
+            }
             return
         }
         let partitions = change.partitions.map { TopicPartition($0) }
@@ -23,9 +26,13 @@ extension StageRunner {
             if isCooperative { rejoin.assigned() }
             pendingStarts += partitions.map { PendingStart(partition: $0) }
             retryStartsAt = 0
+            retryCommitAt = 0
             hasAssignment = true
-            if partitions.isEmpty {
-                try answer("an empty assignment") { () throws(KafkaError) in try assignToClient([]) }
+            try settleStarts()
+            // The group waits for the answer, and a member that does not give it can neither commit nor join the next
+            // generation. So partitions whose start is not settled are left out of it, and assigned when it is.
+            if partitions.isEmpty || pendingStarts.contains(where: { partitions.contains($0.partition) && !$0.isAssigned }) {
+                try answer("the assignment") { () throws(KafkaError) in try assignToClient([]) }
             }
             reportAssignment()
         case .revoke:
@@ -281,6 +288,7 @@ extension StageRunner {
     func release(_ partitions: [TopicPartition], millisecondsMax: Int) throws(StageFailure) -> Bool {
         guard !partitions.isEmpty else { return true }
         let isDrained = try drain(partitions, millisecondsMax: millisecondsMax)
+        retryCommitAt = 0
         if !(try commitFarewell(partitions)) {
             logger.warning(
                 "Last commit not confirmed; the next owner repeats what is uncommitted",
@@ -306,7 +314,6 @@ extension StageRunner {
             entries[partition] = GroupCommits.Entry(
                 offset: durable, mark: ledgers[index].crashGuard.markAtRelease(offset: durable))
         }
-        retryCommitAt = 0
         return try commitSynchronously(entries)
     }
 

@@ -44,7 +44,9 @@ extension StageRunner {
             try consumer.commit(offsets(entries), timeoutMilliseconds: Int32(clamping: settings.commitMillisecondsMax))
         } catch {
             try examine(commitError: error)
-            retryCommitAt = RuntimeClock.monotonicMicroseconds + 100_000
+            // A rebalance takes its time, and each commit that meets this member's own request to join costs the assignment.
+            let isRebalance = error.code == .rebalanceInProgress || error.code == .illegalGeneration
+            retryCommitAt = RuntimeClock.monotonicMicroseconds + (isRebalance ? 1_000_000 : 100_000)
             return false
         }
         retryCommitAt = 0

@@ -164,6 +164,7 @@ extension StageRunner {
         let isDrained = try drain(ledgers.map(\.partition), millisecondsMax: rest())
         // Nothing new shall come in while the last commit is tried.
         pauseAll()
+        retryCommitAt = 0
         while !ledgers.isEmpty, !(try commitFarewell(ledgers.map(\.partition))) {
             guard rest() > 0 else {
                 logger.warning("Last commit not confirmed; the next owner repeats what is uncommitted")

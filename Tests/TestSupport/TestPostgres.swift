@@ -56,7 +56,7 @@ public final class TestPostgres: Sendable {
     }
 
     public static func remove(_ server: PrivatePostgres) {
-        try? server.stop()
+        try? server.stop(.immediate)
         try? FileManager.default.removeItem(
             at: URL(fileURLWithPath: server.directory).deletingLastPathComponent())
     }
