@@ -118,6 +118,16 @@ struct DocumentTests {
         }
     }
 
+    @Test("Every metric is documented, and no other")
+    func metrics() throws {
+        let names = try Repository.text("Sources/Observability/MetricNames.swift")
+            .matches(of: /"((?:penstock|kafka|process)_[a-z_]+)"/).map { String($0.1) }
+        let documented = try Repository.text("docs/operations.md")
+            .matches(of: /\| `([a-z_]+)` \|.*\|.*\|/).map { String($0.1) }
+        #expect(names.count > 10)
+        #expect(documented.sorted() == names.sorted())
+    }
+
     @Test("Every runbook is in the index, and each has a command to run")
     func index() throws {
         let index = try Repository.text("runbooks/README.md")
