@@ -171,11 +171,15 @@ let package = Package(
             "OracleTests",
             [
                 "Oracle", "IngestStage", "TransformStage", "InferenceStage", "SinkStage", "Inference", "Transforms",
-                "PipelineContract", "StageRuntime", "EventContracts", "Observability", "Kafka", "Postgres", "TestSupport",
+                "PipelineContract", "StageRuntime", "EventContracts", "Observability", "Kafka", "Postgres",
+                "TestSupport",
             ]),
         test(
             "DeploymentTests",
-            ["TestSupport", "Kafka", "Postgres", "LocalDeployment", "SinkStage", "PipelineContract", "ProcessControl", yams]),
+            [
+                "TestSupport", "Kafka", "Postgres", "LocalDeployment", "SinkStage", "PipelineContract",
+                "ProcessControl", yams,
+            ]),
         test("LocalDeploymentTests", ["LocalDeployment", "PenstockCommand", "EventContracts"]),
         test("ArchitectureTests", []),
         test("IntegrationTests", ["TestSupport", "Kafka", "Postgres", "Oracle", "LocalDeployment"]),

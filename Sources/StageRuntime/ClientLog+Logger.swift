@@ -17,7 +17,9 @@ extension ClientLog {
         default: target = .debug
         }
         // Settings that both clients share are said to be of the other one, at each start: no news for anyone.
-        if facility == "CONFWARN", message.contains(" is a producer property") || message.contains(" is a consumer property") {
+        if facility == "CONFWARN",
+            message.contains(" is a producer property") || message.contains(" is a consumer property")
+        {
             target = .debug
         }
         logger.log(level: target, "\(message)", metadata: [LogKey.facility: "\(facility)"])
