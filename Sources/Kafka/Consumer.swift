@@ -74,8 +74,9 @@ import Synchronization
         // client that was about to get its first cooperative assignment is destroyed. Such a client is left alone: it lives
         // until the process ends, which is when a consumer without an assignment is dropped.
         let fixedVersion: Int32 = 0x0203_0000
-        guard !isSubscribed.load(ordering: .acquiring) || wasAssigned.load(ordering: .acquiring)
-            || rd_kafka_version() >= fixedVersion
+        guard
+            !isSubscribed.load(ordering: .acquiring) || wasAssigned.load(ordering: .acquiring)
+                || rd_kafka_version() >= fixedVersion
         else { return }
         unsafe rd_kafka_destroy_flags(client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE)
     }

@@ -124,7 +124,8 @@ public struct AtLeastOnceDelivery: Delivery {
                 handOver = HandOver(sequence: batch.sequence, next: next)
                 try poll(waitMilliseconds: 10)
                 guard try produce(item: next, of: output, batch: batch) == .done else {
-                    return .later(reason: "the producer's queue is full: the brokers take records more slowly than they come")
+                    return .later(
+                        reason: "the producer's queue is full: the brokers take records more slowly than they come")
                 }
                 next += 1
             }
@@ -146,7 +147,8 @@ public struct AtLeastOnceDelivery: Delivery {
         }
         let emission = item < emissionCount ? output.emissions[item] : output.duplicates[item - emissionCount]
         guard let producer, topicIndices.indices.contains(emission.topicIndex) else {
-            throw DeliveryFailure(.refused, "The stage emitted to output topic \(emission.topicIndex), which it does not have")
+            throw DeliveryFailure(
+                .refused, "The stage emitted to output topic \(emission.topicIndex), which it does not have")
         }
         let start = emission.value.start
         let value = output.arena.span.bytes.extracting(start..<(start + emission.value.length))
@@ -234,7 +236,8 @@ public struct AtLeastOnceDelivery: Delivery {
         let letter = tooLarge(source: emission.source, topic: settings.outputTopics[emission.topicIndex], error)
         // Queue full here is as good as impossible (a report has just left the queue) and bounded by the drain.
         guard try produce(deadLetter: letter, batch: held.batch, item: item, isNew: false) == .done else {
-            throw DeliveryFailure(.refused, "The producer's queue has no room for a dead letter: raise queue.buffering.max.*")
+            throw DeliveryFailure(
+                .refused, "The producer's queue has no room for a dead letter: raise queue.buffering.max.*")
         }
         // The dead letter takes the place of the record that was outstanding, unless a planted fault swallowed it.
         if settings.faults.contains(.swallowDeadLetter) { land(tracker.acknowledged(sequence: sequence)) }
@@ -245,7 +248,8 @@ public struct AtLeastOnceDelivery: Delivery {
         return OutputBatch.DeadLetter(
             source: source, code: .outputTooLarge,
             message: "the output record for '\(topic)' is larger than the broker or producer takes (\(error.name)): "
-                + "raise max.message.bytes of the topic and message.max.bytes of the producer, or make the record smaller")
+                + "raise max.message.bytes of the topic and message.max.bytes of the producer, or make the record smaller"
+        )
     }
 
     private mutating func handle(_ event: ProducerEvent) throws(DeliveryFailure) {
@@ -262,7 +266,8 @@ public struct AtLeastOnceDelivery: Delivery {
 
     private func failure(_ error: KafkaError, topic: String?) -> DeliveryFailure {
         let place = topic.map { "A record for \($0) could not be produced" } ?? "The producer failed"
-        return DeliveryFailure(error.code == .fenced ? .fenced : .refused, "\(place); nothing of its batch was committed: \(error)")
+        return DeliveryFailure(
+            error.code == .fenced ? .fenced : .refused, "\(place); nothing of its batch was committed: \(error)")
     }
 
     private mutating func land(_ sequences: [Int]) {

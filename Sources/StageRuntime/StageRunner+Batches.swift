@@ -16,8 +16,9 @@ extension StageRunner {
         let room = settings.batch.recordsMax - (hand.last.map { $0.isClosed ? 0 : $0.count } ?? 0)
         var event: ConsumerEvent?
         do throws(BatchClosed) {
-            event = try consumer.pollMessages(maximum: maximum ?? max(1, room), timeoutMilliseconds: timeoutMilliseconds)
-            { message throws(BatchClosed) in
+            event = try consumer.pollMessages(
+                maximum: maximum ?? max(1, room), timeoutMilliseconds: timeoutMilliseconds
+            ) { message throws(BatchClosed) in
                 try take(message)
             }.event
         } catch {
@@ -31,9 +32,11 @@ extension StageRunner {
     private func take(_ message: borrowing Message) throws(BatchClosed) {
         let offset = message.offset
         // Not ours, or not yet settled: the start will be sought.
-        guard let index = ledgers.firstIndex(where: { ledger in
-            ledger.topicIndex == message.topicIndex && ledger.partition.partition == message.partition
-        }) else { return }
+        guard
+            let index = ledgers.firstIndex(where: { ledger in
+                ledger.topicIndex == message.topicIndex && ledger.partition.partition == message.partition
+            })
+        else { return }
         switch ledgers[index].receive(offset: offset) {
         case .stale: return
         case .rebuild: addToReplay(message)
@@ -46,7 +49,9 @@ extension StageRunner {
         let bytes = message.withKey { $0?.byteCount ?? 0 } + message.withValue { $0?.byteCount ?? 0 }
         let chunk = ledgers[index].chunk(at: message.offset)
         var isNew = false
-        if !(hand.last?.admits(partition: partition, offset: message.offset, bytes: bytes, partitionChunk: chunk) ?? false) {
+        if !(hand.last?.admits(partition: partition, offset: message.offset, bytes: bytes, partitionChunk: chunk)
+            ?? false)
+        {
             isNew = !hand.isEmpty
             closeLast(now: RuntimeClock.monotonicMicroseconds)
             hand.append(MicroBatch(limits: settings.batch, chunk: chunk))
@@ -206,7 +211,8 @@ extension StageRunner {
             guard let index = ledgerIndex(stretch.range.partition) else { continue }
             ledgers[index].crashGuard.received(offset: stretch.firstOffset)
             let position = delivery.progress[stretch.range.partition] ?? stretch.range.start
-            switch ledgers[index].crashGuard.step(end: stretch.range.end, records: stretch.records, position: position) {
+            switch ledgers[index].crashGuard.step(end: stretch.range.end, records: stretch.records, position: position)
+            {
             case .process: break
             case .condemn: isCondemned = true
             case .write(let mark): wanted[stretch.range.partition] = GroupCommits.Entry(offset: position, mark: mark)
@@ -227,7 +233,8 @@ extension StageRunner {
             withdrawTrialIfLong(current)
             return .later(reason)
         case .restart(let reason):
-            logger.warning("Batch thrown away; reading again from the stored positions", metadata: [LogKey.reason: "\(reason)"])
+            logger.warning(
+                "Batch thrown away; reading again from the stored positions", metadata: [LogKey.reason: "\(reason)"])
             abandonHand()
             restart(ledgers.map(\.partition))
             return nil
@@ -261,7 +268,8 @@ extension StageRunner {
 
     /// Waits until a chunk is durable, then commits it by itself.
     private func finishTrial() throws(StageFailure) -> Obstruction? {
-        guard let current = work, let range = current.batch.ranges.first, let index = ledgerIndex(range.partition) else {
+        guard let current = work, let range = current.batch.ranges.first, let index = ledgerIndex(range.partition)
+        else {
             work = nil
             return nil
         }
@@ -272,7 +280,9 @@ extension StageRunner {
         let entry = GroupCommits.Entry(offset: durable, mark: ledgers[index].crashGuard.mark(at: durable))
         guard try commitSynchronously([range.partition: entry]) else { return .commit }
         if !ledgers[index].crashGuard.isSuspicious {
-            logger.notice("Suspicious range passed", metadata: [LogKey.partition: "\(range.partition)", LogKey.offset: "\(durable)"])
+            logger.notice(
+                "Suspicious range passed",
+                metadata: [LogKey.partition: "\(range.partition)", LogKey.offset: "\(durable)"])
         }
         work = nil
         return nil

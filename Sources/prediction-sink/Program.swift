@@ -112,7 +112,8 @@ struct PredictionSink: StageProgram {
     }
 
     private func setting(_ name: String, _ given: String?) -> String? {
-        // An empty variable counts as none, as with every other option.
-        given ?? ProcessInfo.processInfo.environment["PENSTOCK_\(name)"].flatMap { $0.isEmpty ? nil : $0 }
+        let value = given ?? ProcessInfo.processInfo.environment["PENSTOCK_\(name)"]
+        // Empty is what compose files and service managers make of an unset variable.
+        return value.flatMap { $0.isEmpty ? nil : $0 }
     }
 }
