@@ -174,6 +174,12 @@ let package = Package(
                 "PipelineContract", "StageRuntime", "EventContracts", "Observability", "Kafka", "Postgres",
                 "TestSupport",
             ]),
+        test(
+            "DeploymentTests",
+            [
+                "TestSupport", "Kafka", "Postgres", "LocalDeployment", "SinkStage", "PipelineContract",
+                "ProcessControl", yams,
+            ]),
         test("LocalDeploymentTests", ["LocalDeployment", "PenstockCommand", "EventContracts"]),
         test("ArchitectureTests", []),
         test(

@@ -90,8 +90,8 @@ public struct DataDirectory: Sendable, Equatable {
             close(descriptor)
             throw DeploymentError(
                 .alreadyRunning,
-                "another supervisor uses \(path); stop it with 'penstock down --data \(Self.quoted(path))' "
-                    + "or choose another folder with --data DIR")
+                "another supervisor uses \(path): choose another folder with --data DIR, or stop it: "
+                    + "penstock down --data \(Self.quoted(path))")
         }
         return DataDirectoryLock(descriptor: descriptor)
     }

@@ -38,7 +38,7 @@ public enum OracleRun {
         } catch let error as KafkaError {
             throw OracleError("Kafka: \(error.message)")
         } catch let error as PostgresError {
-            throw OracleError("PostgreSQL: \(error)")
+            throw OracleError("\(error)")
         }
     }
 

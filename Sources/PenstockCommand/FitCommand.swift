@@ -48,8 +48,8 @@ public struct FitCommand: ParsableCommand {
         try fit.transform.save(to: path)
         for warning in fit.warnings { FileHandle.standardError.write(Data("warning: \(warning)\n".utf8)) }
         switch output {
-        case .text: print(Self.text(fit.transform, path: path))
-        case .json: print(String(decoding: try fit.transform.encoded(), as: UTF8.self), terminator: "")
+        case .text: Console.print(Self.text(fit.transform, path: path))
+        case .json: Console.write(String(decoding: try fit.transform.encoded(), as: UTF8.self), to: 1)
         }
     }
 

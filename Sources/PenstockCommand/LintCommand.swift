@@ -31,8 +31,8 @@ public struct LintCommand: ParsableCommand {
     public func run() throws {
         let report = LintReport(path: pipeline)
         switch output {
-        case .text: print(report.text)
-        case .json: print(try report.json())
+        case .text: Console.print(report.text)
+        case .json: Console.print(try report.json())
         }
         if report.exitStatus != 0 { throw ExitCode(report.exitStatus) }
     }

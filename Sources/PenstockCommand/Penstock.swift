@@ -13,7 +13,7 @@ public struct Penstock: ParsableCommand {
         commandName: "penstock",
         abstract: "Streaming inference on Kafka: events go in, predictions come out.",
         discussion: """
-            Start here:
+            Examples to start with:
               penstock demo                    the whole pipeline on real data, checked
               penstock up                      broker, PostgreSQL, all consumers, here
               penstock publish PIPELINE FILE   send events from a CSV or NDJSON file
@@ -70,8 +70,8 @@ public struct Penstock: ParsableCommand {
             return report(failure.message, code: 1)
         case let failure as KafkaError:
             return report(explain(failure), code: failure.code == .invalidConfiguration ? 2 : 1)
-        case let failure as PipelineError: return report(failure.description, code: 1)
-        case let failure as PostgresError: return report("PostgreSQL: \(failure)", code: 1)
+        case let failure as PipelineError: return report(failure.summary, code: 1)
+        case let failure as PostgresError: return report("\(failure)", code: 1)
         case let failure as PrivatePostgresError: return report(failure.message, code: 1)
         default: break
         }

@@ -115,8 +115,8 @@ public struct TrainCommand: ParsableCommand {
             outcome, pipeline: pipeline, transform: transform, manifestPath: manifestPath)
         let onnxPath = try ModelExport.write(exported, manifestPath: manifestPath)
         switch output {
-        case .text: print(text(outcome, exported.manifest, paths: [onnxPath, manifestPath]))
-        case .json: print(String(decoding: try exported.manifest.encoded(), as: UTF8.self), terminator: "")
+        case .text: Console.print(text(outcome, exported.manifest, paths: [onnxPath, manifestPath]))
+        case .json: Console.write(String(decoding: try exported.manifest.encoded(), as: UTF8.self), to: 1)
         }
     }
 

@@ -98,6 +98,18 @@ public struct PipelineError: Error, Sendable, Equatable, CustomStringConvertible
     }
 
     public var description: String { diagnostics.map(\.description).joined(separator: "\n") }
+
+    /// The first mistake in one line, and how to see the others.
+    public var summary: String {
+        let errors = diagnostics.filter { $0.severity == .error }
+        guard let first = errors.first else { return description }
+        let place = "\(first.file):\(first.line):\(first.column)"
+        let others = errors.count - 1
+        let rest =
+            others == 0
+            ? "" : " (and \(others) more \(others == 1 ? "mistake" : "mistakes"): penstock lint \(first.file))"
+        return "\(place): \(first.message): \(first.mend)\(rest)"
+    }
 }
 
 /// Collects what is found in one file. A class, since a dozen readers add to the same list.

@@ -286,7 +286,7 @@ import Glibc
 
     // MARK: - Errors
 
-    private func open() throws(PostgresError) -> OpaquePointer {
+    func open() throws(PostgresError) -> OpaquePointer {
         guard let handle = unsafe handle else {
             throw PostgresError(.connection, "the connection to \(place) is closed")
         }
@@ -326,7 +326,8 @@ import Glibc
                     && word.contains(where: \.isNumber)
             }
             if sqlState == nil, let code { sqlState = String(code.dropLast()) }
-            lines.append(line)
+            // Continuation lines are indented by a tab.
+            lines.append(line.drop { $0 == "\t" || $0 == " " })
         }
         var message = lines.joined(separator: " ")
         if let sqlState, let range = message.firstRange(of: "  \(sqlState): ") {

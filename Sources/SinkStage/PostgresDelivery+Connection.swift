@@ -67,8 +67,11 @@ extension PostgresDelivery {
     mutating func setBack(_ error: any Error, _ what: String) throws(DeliveryFailure) -> String {
         if let failure = error as? DeliveryFailure { throw failure }
         guard let error = error as? PostgresError else { throw DeliveryFailure(.refused, "\(error)") }
+        // A failed connection names what failed and where by itself.
+        let isNamed = error.message.hasPrefix("cannot connect")
         guard error.isRetriable else {
-            throw DeliveryFailure(.refused, "cannot \(what) in \(options.connection.place): \(error)")
+            throw DeliveryFailure(
+                .refused, isNamed ? "\(error)" : "cannot \(what) in \(options.connection.place): \(error)")
         }
         if error.isConnectionLost {
             connection?.close()
@@ -77,7 +80,7 @@ extension PostgresDelivery {
             connection?.rollBack()
         }
         backoff.failed()
-        let reason = "cannot \(what): \(error)"
+        let reason = isNamed ? "\(error)" : "cannot \(what): \(error)"
         if obstacle == nil { logger.warning("PostgreSQL has to wait", metadata: ["reason": "\(reason)"]) }
         obstacle = reason
         registry.counter(MetricNames.retries, environment.stage, what).add(1)

@@ -149,7 +149,7 @@ public struct PostgresDelivery: Delivery {
     // MARK: - Whose offsets these are
 
     private var resetAdvice: String {
-        "Stop the sink and run: penstock offsets reset --group \(environment.group)"
+        "Stop the sink and bind it to this cluster with 'penstock offsets reset PIPELINE --to earliest'; rows stay"
     }
 
     private func foreignCluster(_ offset: StoredOffset) -> DeliveryFailure {
@@ -157,8 +157,7 @@ public struct PostgresDelivery: Delivery {
             .mismatch,
             "the offsets of group \(offset.group) for topic \(offset.topic) in \(options.connection.place) belong to the"
                 + " Kafka cluster \(offset.clusterID), this is \(environment.clusterID): they mean nothing here."
-                + " \(resetAdvice) --topic \(offset.topic) --to earliest (or, if this is the same data under a new"
-                + " cluster id, --adopt)")
+                + " \(resetAdvice)")
     }
 
     /// Compares the stored fingerprint with the record in the log. Gives the reason when it cannot be done now.
@@ -186,7 +185,7 @@ public struct PostgresDelivery: Delivery {
         throw DeliveryFailure(
             .mismatch,
             "the topic was made anew: in \(place) \(difference). The offsets of group \(environment.group) mean nothing"
-                + " for it. \(resetAdvice) --topic \(partition.topic) --to earliest")
+                + " for it. \(resetAdvice)")
     }
 
     // MARK: - End

@@ -84,7 +84,8 @@ public enum SinkSchema {
             guard found.rowCount == 1 else {
                 throw SinkError(
                     "the role \(role) does not exist in \(connection.place): create it as an administrator with"
-                        + " CREATE ROLE \(PostgresConnection.quote(identifier: role)) LOGIN PASSWORD '…'")
+                        + " CREATE ROLE \(PostgresConnection.quote(identifier: role)) LOGIN PASSWORD '…', or let"
+                        + " prediction-sink --migrate make it by setting PENSTOCK_SINK_PASSWORD")
             }
         }
     }

@@ -83,6 +83,9 @@ public struct StageConfiguration: Sendable {
                 deadlineMicroseconds: batching.deadlineMicroseconds))
         settings.start = try source.choice("start", options.start) ?? .earliest
         settings.lostRangePolicy = try source.choice("on-lost-range", options.onLostRange) ?? .proceed
+        if let seconds = try source.integer("start-timeout", options.startTimeout, in: 1...3_600) {
+            settings.startMillisecondsMax = seconds * 1_000
+        }
         for name in options.plantedFaults {
             guard let fault = RuntimeFault(rawValue: name) else {
                 throw StageFailure(exitCode: 2, "--plant-fault: unknown fault \(name)")
@@ -101,7 +104,7 @@ public struct StageConfiguration: Sendable {
         do {
             return try PipelineLoader.load(path: path)
         } catch {
-            throw StageFailure(exitCode: 2, "\(error)")
+            throw StageFailure(exitCode: 2, error.summary)
         }
     }
 

@@ -28,6 +28,9 @@ public struct StageOptions: ParsableArguments {
     @Option(help: "When the log lost unprocessed records: continue (with an alarm) or stop. [PENSTOCK_ON_LOST_RANGE]")
     public var onLostRange: String?
 
+    @Option(help: "Seconds to wait at start for brokers, topics and PostgreSQL, 1 to 3600. [PENSTOCK_START_TIMEOUT]")
+    public var startTimeout: Int?
+
     @Option(help: "Address of /livez, /readyz and /metrics; 127.0.0.1 unless given. [PENSTOCK_HEALTH_ADDRESS]")
     public var healthAddress: String?
 

@@ -7,7 +7,7 @@ import Observability
 extension ClientLog {
     /// Syslog levels 0 to 7 onto the logger's.
     func write(to logger: Logger) {
-        let target: Logger.Level
+        var target: Logger.Level
         switch level {
         case ...2: target = .critical
         case 3: target = .error
@@ -15,6 +15,12 @@ extension ClientLog {
         case 5: target = .notice
         case 6: target = .info
         default: target = .debug
+        }
+        // Settings that both clients share are said to be of the other one, at each start: no news for anyone.
+        if facility == "CONFWARN",
+            message.contains(" is a producer property") || message.contains(" is a consumer property")
+        {
+            target = .debug
         }
         logger.log(level: target, "\(message)", metadata: [LogKey.facility: "\(facility)"])
     }

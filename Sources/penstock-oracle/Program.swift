@@ -50,7 +50,8 @@ struct Program: ParsableCommand {
     mutating func validate() throws {
         guard timeoutSeconds > 0 else { throw ValidationError("--timeout-seconds must be at least 1") }
         for setting in settings where !setting.hasPrefix("kafka.") || !setting.contains("=") {
-            throw ValidationError("--set \(setting): write kafka.<key>=<value>")
+            // Only the name: the value could be a secret.
+            throw ValidationError("--set \(setting.prefix { $0 != "=" }): write kafka.<key>=<value>")
         }
     }
 

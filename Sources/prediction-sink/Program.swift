@@ -16,11 +16,14 @@ struct PredictionSink: StageProgram {
         commandName: "prediction-sink",
         abstract: "Stores predictions in PostgreSQL, together with the offsets they came from.",
         discussion: """
-            The tables are made once, by their owner:
+            Example, the tables made once by their owner:
               PENSTOCK_POSTGRES=postgresql://owner:…@host/db prediction-sink --migrate --pipeline topics/housing
-            Then run any number of sinks with the URL of a role that may only write:
+            Example, any number of sinks with the URL of a role that may only write:
               PENSTOCK_POSTGRES=postgresql://penstock_sink:…@host/db \\
                 prediction-sink --pipeline topics/housing --bootstrap-servers localhost:9092
+
+            The roles of the sink and of readers must exist. When PENSTOCK_SINK_PASSWORD (and PENSTOCK_READER_PASSWORD)
+            hold their passwords and the owner may create roles, --migrate makes them.
             """)
 
     @OptionGroup var options: StageOptions
@@ -50,6 +53,7 @@ struct PredictionSink: StageProgram {
             delivery: { parts in
                 let configuration = parts.configuration
                 var delivery = PostgresDelivery.Options(url: try url(), target: target(configuration.pipeline))
+                delivery.startMillisecondsMax = configuration.settings.startMillisecondsMax
                 delivery.faults.noCompareAndSet = configuration.settings.faults.contains(.noCompareAndSet)
                 return PostgresDelivery(
                     options: delivery, publisher: KafkaDeadLetterPublisher(configuration: configuration.producer),
@@ -63,8 +67,9 @@ struct PredictionSink: StageProgram {
             guard let path = setting("PIPELINE", options.pipeline) else {
                 throw StageFailure(exitCode: 2, "--pipeline is missing: give the folder of the pipeline's contract")
             }
-            let pipeline = try PipelineLoader.load(path: path)
+            let pipeline = try Self.load(path)
             let connection = try PostgresConnection(PostgresOptions(url: url(), applicationName: "prediction-sink"))
+            try makeRoles(target(pipeline), on: connection)
             let applied = try SinkSchema.migrate(connection, target(pipeline))
             let place = "\(pipeline.sink.schema).\(pipeline.sink.table) at \(connection.place)"
             print(applied.isEmpty ? "\(place): up to date" : "\(place): applied \(applied.joined(separator: ", "))")
@@ -72,6 +77,22 @@ struct PredictionSink: StageProgram {
         } catch {
             FileHandle.standardError.write(Data("prediction-sink: \(error)\n".utf8))
             return (error as? StageFailure)?.exitCode ?? 1
+        }
+    }
+
+    /// Only where a password is given: roles are an administrator's matter otherwise.
+    private func makeRoles(_ target: SinkTarget, on connection: PostgresConnection) throws {
+        let passwords = [setting("SINK_PASSWORD", nil), setting("READER_PASSWORD", nil)]
+        guard passwords.contains(where: { $0 != nil }) else { return }
+        try SinkRoles.make(
+            [(target.runtimeRole, passwords[0]), (target.readerRole, passwords[1])], on: connection)
+    }
+
+    private static func load(_ path: String) throws(StageFailure) -> Pipeline {
+        do {
+            return try PipelineLoader.load(path: path)
+        } catch {
+            throw StageFailure(exitCode: 2, error.summary)
         }
     }
 

@@ -12,6 +12,7 @@ struct TextTests {
     @Test("A table aligns its columns and cuts what does not fit")
     func table() {
         var table = Table(.left("name"), .right("count"), .left("note"))
+        table.widthMax = 100
         table.add("a", "1", "")
         table.add("longer", "12345", "x")
         #expect(table.lines == ["name    count  note", "-------------------", "a           1", "longer  12345  x"])

@@ -55,7 +55,8 @@ def main() -> int:
             prediction = json.loads(message.value())
             print(
                 f"{prediction['event_time']}  {prediction['entity']}  score {prediction['score']:.3f}"
-                f"  label {prediction['label']}  {prediction['model']} {prediction['model_version']}"
+                f"  label {prediction['label']}  {prediction['model']} {prediction['model_version']}",
+                flush=True,
             )
             count += 1
     except KeyboardInterrupt:

@@ -58,6 +58,8 @@ enum PredictionsExample {
                 print("\(prediction.event_time)  \(entity)  score \(prediction.score)  label \(prediction.label)")
             }
             count += polled.messageCount
+            // Into a pipe as promptly as onto a terminal.
+            if polled.messageCount > 0 { fflush(nil) }
             if case .error(let error, _, _) = polled.event, error.isFatal { throw error }
         }
     }

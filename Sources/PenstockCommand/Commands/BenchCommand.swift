@@ -131,7 +131,7 @@ struct PathBenchmark {
         let publisher = try Publisher(configuration: configuration, topic: contract.topics.inputs)
         let clock = ContinuousClock()
         let start = clock.now
-        var progress = Progress("benchmark ")
+        var progress = Progress("benchmark")
         var stored = 0
         var lastAdvance = start
         func look() throws {

@@ -80,7 +80,8 @@ struct ClusterOptions: ParsableArguments {
     private func apply(to configuration: inout KafkaConfiguration) throws {
         for setting in set {
             guard setting.hasPrefix("kafka."), let equals = setting.firstIndex(of: "=") else {
-                throw CommandFailure.usage("--set '\(setting)': write it as kafka.<name>=<value>")
+                // Only the name: the value could be a secret.
+                throw CommandFailure.usage("--set \(setting.prefix { $0 != "=" }): write it as kafka.<name>=<value>")
             }
             let name = String(setting[..<equals].dropFirst("kafka.".count))
             try configuration.set(name, String(setting[setting.index(after: equals)...]))

@@ -91,6 +91,7 @@ struct DeadLettersCommand: ParsableCommand {
                 kept.append(record)
                 if kept.count > 2 * limit { kept.removeFirst(limit) }
             }
+            if kept.isEmpty, !selection.output.isJSON { return Console.print("No dead letters.") }
             for record in kept.suffix(limit) {
                 if selection.output.isJSON {
                     try Console.print(jsonLine: RecordText(record))

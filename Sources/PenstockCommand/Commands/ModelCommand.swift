@@ -48,7 +48,7 @@ struct ModelCommand: ParsableCommand {
                 Console.print("features  \(manifest.features.joined(separator: ", "))")
                 Console.print("sha256    \(manifest.onnxSHA256)")
                 for (name, value) in manifest.metrics.sorted(by: { $0.key < $1.key }) {
-                    Console.print("metric    \(name) \(Numbers.decimal(value, 4))")
+                    Console.print("metric    \(name) \(Numbers.decimal(value, name.hasSuffix(".rows") ? 0 : 4))")
                 }
             }
             Console.print(result.description.text)

@@ -67,6 +67,14 @@ struct PublishCommand: ParsableCommand {
 
         let encoder = EventEncoder(
             source: source ?? "/\(contract.name)/published", type: "dev.penstock.\(contract.name).event")
+        // Asked first: a producer waits for an absent broker for as long as its delivery time-out.
+        let topics = try TopicReader(configuration: try cluster.consumerConfiguration()).topics([contract.topics.inputs]
+        )
+        guard !topics.isEmpty else {
+            throw CommandFailure(
+                "there is no topic \(contract.topics.inputs) at \(try cluster.servers()): "
+                    + "create it with 'penstock topics apply \(pipeline)'")
+        }
         let publisher = try Publisher(
             configuration: try cluster.producerConfiguration(), topic: contract.topics.inputs)
         let clock = ContinuousClock()
@@ -83,8 +91,9 @@ struct PublishCommand: ParsableCommand {
         let result = Result(
             topic: contract.topics.inputs, published: events.count, seconds: seconds,
             eventsPerSecond: Double(events.count) / max(seconds, 1e-6))
+        progress.clear()
         if output.isJSON { return try Console.print(json: result) }
-        progress.finish(
+        Console.print(
             "Published \(Numbers.grouped(result.published)) events to \(result.topic) in "
                 + "\(Numbers.decimal(seconds, 1)) s (\(Numbers.grouped(Int(result.eventsPerSecond))) a second).")
     }

@@ -121,7 +121,11 @@ struct StatusCommand: ParsableCommand {
         }
         Console.print(table.text)
         if !report.lag.isEmpty {
-            let parts = report.lag.sorted { $0.key < $1.key }.map { "\($0.key) \(Numbers.grouped(Int($0.value)))" }
+            // The groups are named after their stages; shown in the order of the pipeline.
+            let parts = ["ingest", "transform", "inference", "sink"].compactMap { stage in
+                report.lag.first { $0.key.hasSuffix(".\(stage)") }
+                    .map { "\(stage) \(Numbers.grouped(Int($0.value)))" }
+            }
             Console.print("lag           \(parts.joined(separator: ", "))")
         }
         Console.print("rows          \(report.rows.map(Numbers.grouped) ?? "-")")

@@ -143,10 +143,14 @@ struct UpCommand: ParsableCommand {
         Console.print("  PostgreSQL  \(state.postgres ?? "-")")
         if !state.isBrokerDurable {
             Console.print(
-                "  The embedded broker keeps its topics in memory. Rows of earlier runs stay; the sink's offsets were"
-                    + " bound to this new cluster.")
+                "  note        the embedded broker keeps its topics in memory: this is a new, empty cluster; "
+                    + "rows of earlier runs stay")
         }
-        Console.print("  next        penstock status   penstock publish \(DataDirectory.quoted(state.pipeline)) FILE")
+        // The folder that commands look in by themselves needs no mention.
+        let isStandard = data == DataDirectory(explicit: nil, environment: ProcessInfo.processInfo.environment)
+        let folder = isStandard ? "" : " --data \(DataDirectory.quoted(data.path))"
+        Console.print("  next        penstock status\(folder)")
+        Console.print("              penstock publish \(DataDirectory.quoted(state.pipeline)) FILE\(folder)")
     }
 }
 

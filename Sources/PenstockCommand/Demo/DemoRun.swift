@@ -134,7 +134,7 @@ struct DemoRun {
         let clock = ContinuousClock()
         let start = clock.now
         let deadline = start + .seconds(DemoCommand.settleSecondsMax)
-        var progress = Progress("finishing ")
+        var progress = Progress("finishing")
         var counts = try reader.counts()
         while counts.total < plan.items.count, clock.now < deadline {
             try Interrupt.check()

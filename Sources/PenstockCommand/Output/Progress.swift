@@ -32,10 +32,17 @@ struct Progress {
         lastText = text
     }
 
-    /// Ends the live line.
+    /// Ends the live line with a remark.
     mutating func finish(_ summary: String) {
-        if isLive { Console.write("\r\u{1b}[K", to: 2) }
+        clear()
         Console.note(summary)
+    }
+
+    /// Removes the live line.
+    mutating func clear() {
+        guard !lastText.isEmpty else { return }
+        if isLive { Console.write("\r\u{1b}[K", to: 2) }
+        lastText = ""
     }
 
     static func line(title: String, done: Int, of total: Int, detail: String, hasBar: Bool) -> String {

@@ -1,6 +1,6 @@
 // Table: aligned columns that stay readable at 100 characters.
 
-/// A text table. Cells are plain text; the last column is cut when a line would be too long.
+/// A text table. Cells are plain text. On a terminal, a line that would not fit is cut; a file or pipe gets all of it.
 struct Table {
     enum Alignment { case left, right }
 
@@ -16,7 +16,7 @@ struct Table {
 
     let columns: [Column]
     private(set) var rows: [[String]] = []
-    var widthMax = 100
+    var widthMax = Console.isOutputTerminal ? max(100, Console.columns) : Int.max
 
     init(_ columns: Column...) {
         self.columns = columns
