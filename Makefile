@@ -24,7 +24,7 @@ build: check-swift ## Build all programs in release configuration
 
 test: check-swift ## Install what is missing and run all tests
 	@scripts/install-packages test
-	@swift test $(ARGS)
+	@swift test --no-parallel $(ARGS)
 
 lint: check-swift ## Check the format of all sources
 	@swift format lint --strict --recursive $(SOURCES)
