@@ -177,8 +177,7 @@ let package = Package(
         test(
             "DeploymentTests",
             [
-                "TestSupport", "Kafka", "Postgres", "LocalDeployment", "SinkStage", "PipelineContract",
-                "ProcessControl", yams,
+                "TestSupport", "Kafka", "Postgres", "LocalDeployment", "ProcessControl", yams,
             ]),
         test("LocalDeploymentTests", ["LocalDeployment", "PenstockCommand", "EventContracts"]),
         test("ArchitectureTests", []),

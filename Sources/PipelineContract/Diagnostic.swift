@@ -99,10 +99,11 @@ public struct PipelineError: Error, Sendable, Equatable, CustomStringConvertible
 
     public var description: String { diagnostics.map(\.description).joined(separator: "\n") }
 
-    /// The first mistake in one line, and how to see the others.
+    /// One mistake in one line, and how to see the others. A misspelt key explains the missing one beside it, so unknown
+    /// keys come first.
     public var summary: String {
         let errors = diagnostics.filter { $0.severity == .error }
-        guard let first = errors.first else { return description }
+        guard let first = errors.first(where: { $0.code == .unknownKey }) ?? errors.first else { return description }
         let place = "\(first.file):\(first.line):\(first.column)"
         let others = errors.count - 1
         let rest =

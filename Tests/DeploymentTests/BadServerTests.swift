@@ -2,10 +2,8 @@
 
 import Foundation
 import Kafka
-import PipelineContract
 import Postgres
 import ProcessControl
-import SinkStage
 import TestSupport
 import Testing
 
