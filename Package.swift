@@ -126,7 +126,7 @@ let package = Package(
             "PenstockCommand",
             [
                 "LocalDeployment", "Kafka", "Postgres", "PipelineContract", "EventContracts", "Transforms", "Training",
-                "Inference", "SinkStage", argumentParser,
+                "Inference", "SinkStage", "Tensor", argumentParser,
             ]),
         program("penstock", ["PenstockCommand", argumentParser]),
         library("Oracle", ["Kafka", "Postgres", "Digests", yams]),
@@ -171,7 +171,8 @@ let package = Package(
             "OracleTests",
             [
                 "Oracle", "IngestStage", "TransformStage", "InferenceStage", "SinkStage", "Inference", "Transforms",
-                "PipelineContract", "StageRuntime", "EventContracts", "Observability", "Kafka", "Postgres", "TestSupport",
+                "PipelineContract", "StageRuntime", "EventContracts", "Observability", "Kafka", "Postgres",
+                "TestSupport",
             ]),
         test("LocalDeploymentTests", ["LocalDeployment", "PenstockCommand", "EventContracts"]),
         test("ArchitectureTests", []),

@@ -14,14 +14,18 @@ extension StageRunner {
     /// Polls for records and events: records go to the batch in hand, an event is handled.
     func collect(timeoutMilliseconds: Int32, maximum: Int? = nil) throws(StageFailure) {
         let room = settings.batch.recordsMax - (hand.last.map { $0.isClosed ? 0 : $0.count } ?? 0)
+        let wanted = maximum ?? max(1, room)
         var event: ConsumerEvent?
         do throws(BatchClosed) {
-            event = try consumer.pollMessages(maximum: maximum ?? max(1, room), timeoutMilliseconds: timeoutMilliseconds)
-            { message throws(BatchClosed) in
+            let polled = try consumer.pollMessages(maximum: wanted, timeoutMilliseconds: timeoutMilliseconds) {
+                message throws(BatchClosed) in
                 try take(message)
-            }.event
+            }
+            event = polled.event
+            isInputDrained = polled.messageCount < wanted
         } catch {
             // An event waits for the next poll.
+            isInputDrained = false
         }
         if let event { try handle(event) }
         health.heartbeat(backlog: backlog, advanced: hasAdvanced)
@@ -31,9 +35,11 @@ extension StageRunner {
     private func take(_ message: borrowing Message) throws(BatchClosed) {
         let offset = message.offset
         // Not ours, or not yet settled: the start will be sought.
-        guard let index = ledgers.firstIndex(where: { ledger in
-            ledger.topicIndex == message.topicIndex && ledger.partition.partition == message.partition
-        }) else { return }
+        guard
+            let index = ledgers.firstIndex(where: { ledger in
+                ledger.topicIndex == message.topicIndex && ledger.partition.partition == message.partition
+            })
+        else { return }
         switch ledgers[index].receive(offset: offset) {
         case .stale: return
         case .rebuild: addToReplay(message)
@@ -46,10 +52,13 @@ extension StageRunner {
         let bytes = message.withKey { $0?.byteCount ?? 0 } + message.withValue { $0?.byteCount ?? 0 }
         let chunk = ledgers[index].chunk(at: message.offset)
         var isNew = false
-        if !(hand.last?.admits(partition: partition, offset: message.offset, bytes: bytes, partitionChunk: chunk) ?? false) {
-            isNew = !hand.isEmpty
+        let open = hand.count - 1
+        if open < 0
+            || !hand[open].admits(partition: partition, offset: message.offset, bytes: bytes, partitionChunk: chunk)
+        {
+            isNew = open >= 0
             closeLast(now: RuntimeClock.monotonicMicroseconds)
-            hand.append(MicroBatch(limits: settings.batch, chunk: chunk))
+            hand.append(MicroBatch(limits: settings.batch, chunk: chunk, expected: lastSize))
         }
         let last = hand.count - 1
         let now = hand[last].count == 0 ? RuntimeClock.monotonicMicroseconds : 0
@@ -75,11 +84,21 @@ extension StageRunner {
 
     private func closeLast(now: Int64) {
         guard !hand.isEmpty else { return }
-        hand[hand.count - 1].close(now: now)
+        let last = hand.count - 1
+        hand[last].close(now: now)
+        lastSize = (hand[last].records.count, hand[last].records.byteCount)
     }
 
     func closeIfDue(now: Int64) {
-        guard let last = hand.last, last.isDue(now: now) else { return }
+        // By index: a copy of the batch would make sealing it copy its records.
+        let last = hand.count - 1
+        guard last >= 0 else { return }
+        // Nothing more is there and little is on its way: waiting for the deadline would only cost latency.
+        // (The fault that loses the batch in hand at shutdown needs one in hand.)
+        let isIdle =
+            isInputDrained && hand[last].count > 0 && delivery.batchesInFlight < delivery.eagerBatchesMax
+            && !settings.faults.contains(.loseBatchAtShutdown)
+        guard isIdle || hand[last].isDue(now: now) else { return }
         closeLast(now: now)
     }
 
@@ -206,7 +225,8 @@ extension StageRunner {
             guard let index = ledgerIndex(stretch.range.partition) else { continue }
             ledgers[index].crashGuard.received(offset: stretch.firstOffset)
             let position = delivery.progress[stretch.range.partition] ?? stretch.range.start
-            switch ledgers[index].crashGuard.step(end: stretch.range.end, records: stretch.records, position: position) {
+            switch ledgers[index].crashGuard.step(end: stretch.range.end, records: stretch.records, position: position)
+            {
             case .process: break
             case .condemn: isCondemned = true
             case .write(let mark): wanted[stretch.range.partition] = GroupCommits.Entry(offset: position, mark: mark)
@@ -227,7 +247,8 @@ extension StageRunner {
             withdrawTrialIfLong(current)
             return .later(reason)
         case .restart(let reason):
-            logger.warning("Batch thrown away; reading again from the stored positions", metadata: [LogKey.reason: "\(reason)"])
+            logger.warning(
+                "Batch thrown away; reading again from the stored positions", metadata: [LogKey.reason: "\(reason)"])
             abandonHand()
             restart(ledgers.map(\.partition))
             return nil
@@ -261,7 +282,8 @@ extension StageRunner {
 
     /// Waits until a chunk is durable, then commits it by itself.
     private func finishTrial() throws(StageFailure) -> Obstruction? {
-        guard let current = work, let range = current.batch.ranges.first, let index = ledgerIndex(range.partition) else {
+        guard let current = work, let range = current.batch.ranges.first, let index = ledgerIndex(range.partition)
+        else {
             work = nil
             return nil
         }
@@ -272,7 +294,9 @@ extension StageRunner {
         let entry = GroupCommits.Entry(offset: durable, mark: ledgers[index].crashGuard.mark(at: durable))
         guard try commitSynchronously([range.partition: entry]) else { return .commit }
         if !ledgers[index].crashGuard.isSuspicious {
-            logger.notice("Suspicious range passed", metadata: [LogKey.partition: "\(range.partition)", LogKey.offset: "\(durable)"])
+            logger.notice(
+                "Suspicious range passed",
+                metadata: [LogKey.partition: "\(range.partition)", LogKey.offset: "\(durable)"])
         }
         work = nil
         return nil

@@ -89,7 +89,8 @@ struct StageRecoveryTests {
         for attempt in 0..<12 {
             let stage = try harness.start(
                 "a\(attempt)",
-                change: { $0.batch.recordsMax = 8 }, diesOfFaults: true, onBatch: { values in if values.contains("poison") { throw Death() } })
+                change: { $0.batch.recordsMax = 8 }, diesOfFaults: true,
+                onBatch: { values in if values.contains("poison") { throw Death() } })
             let end = try await TestProgram.waitFor(timeoutMilliseconds: 30_000) { () -> Bool? in
                 if stage.outcome != nil { return false }
                 return harness.log.processed.last == "v39" && Set(harness.log.processed).count == 39 ? true : nil
@@ -114,10 +115,12 @@ struct StageRecoveryTests {
         let value = String(repeating: "x", count: 100_000)
         let admin = try harness.broker.makeConsumer(group: harness.group)
         try admin.commit(
-            [KafkaPartition(topic: harness.input, partition: 0): CommittedOffset(offset: 2)], timeoutMilliseconds: 10_000)
+            [KafkaPartition(topic: harness.input, partition: 0): CommittedOffset(offset: 2)],
+            timeoutMilliseconds: 10_000)
         try harness.broker.produce((0..<120).map { _ in ("k", value) }, to: harness.input)
         let low = try admin.watermarks(
-            KafkaPartition(topic: harness.input, partition: 0), timeoutMilliseconds: 10_000).low
+            KafkaPartition(topic: harness.input, partition: 0), timeoutMilliseconds: 10_000
+        ).low
         #expect(low > 2)
         let strict = try harness.start("b") { $0.lostRangePolicy = .stop }
         let failure = try await strict.ended()
@@ -139,7 +142,8 @@ struct StageRecoveryTests {
         let harness = try EchoHarness()
         let admin = try harness.broker.makeConsumer(group: harness.group)
         try admin.commit(
-            [KafkaPartition(topic: harness.input, partition: 0): CommittedOffset(offset: 50)], timeoutMilliseconds: 10_000)
+            [KafkaPartition(topic: harness.input, partition: 0): CommittedOffset(offset: 50)],
+            timeoutMilliseconds: 10_000)
         let failure = try await harness.start().ended()
         let error = #expect(throws: StageFailure.self) { try failure?.get() }
         #expect(error?.message.contains("lies beyond the end of its log") == true)
@@ -151,7 +155,8 @@ struct StageRecoveryTests {
         try harness.broker.produce((0..<100).map { ("k", "v\($0)") }, to: harness.input)
         let admin = try harness.broker.makeConsumer(group: harness.group)
         try admin.commit(
-            [KafkaPartition(topic: harness.input, partition: 0): CommittedOffset(offset: 90)], timeoutMilliseconds: 10_000)
+            [KafkaPartition(topic: harness.input, partition: 0): CommittedOffset(offset: 90)],
+            timeoutMilliseconds: 10_000)
         let stage = try harness.start(rewind: Rewind(recordsMax: 30, ageMillisecondsMax: 3_600_000))
         let isDone = try await TestProgram.waitFor { harness.log.processed.count == 10 ? true : nil }
         #expect(isDone == true)
@@ -196,16 +201,19 @@ struct StageRecoveryTests {
         #expect(throws: Never.self) { try outcome?.get() }
     }
 
-    @Test("Planted faults do what they say", arguments: [RuntimeFault.swallowDeadLetter, .loseBatchAtShutdown, .offsetOffByOne])
+    @Test(
+        "Planted faults do what they say",
+        arguments: [RuntimeFault.swallowDeadLetter, .loseBatchAtShutdown, .offsetOffByOne])
     func faults(fault: RuntimeFault) async throws {
         let harness = try EchoHarness()
-        let stage = try harness.start(change: { settings in
-            settings.faults = [fault]
-            if fault == .loseBatchAtShutdown {
-                settings.batch.deadlineMicroseconds = 60_000_000
-                settings.batch.recordsMax = 1_000
-            }
-        })
+        let stage = try harness.start(
+            change: { settings in
+                settings.faults = [fault]
+                if fault == .loseBatchAtShutdown {
+                    settings.batch.deadlineMicroseconds = 60_000_000
+                    settings.batch.recordsMax = 1_000
+                }
+            }, changeDelivery: { $0.eagerBatchesMax = 0 })
         #expect(try await stage.becomesReady())
         try harness.broker.produce([("k", "a"), ("k", "bad"), ("k", "c")], to: harness.input)
         if fault == .loseBatchAtShutdown {
