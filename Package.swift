@@ -176,6 +176,11 @@ let package = Package(
             ]),
         test("LocalDeploymentTests", ["LocalDeployment", "PenstockCommand", "EventContracts"]),
         test("ArchitectureTests", []),
-        test("IntegrationTests", ["TestSupport", "Kafka", "Postgres", "Oracle", "LocalDeployment"]),
+        test(
+            "IntegrationTests",
+            [
+                "TestSupport", "Kafka", "Postgres", "Oracle", "LocalDeployment", "PenstockCommand", "PipelineContract",
+                "ProcessControl", "EventContracts",
+            ]),
     ]
 )

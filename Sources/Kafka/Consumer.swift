@@ -33,6 +33,8 @@ import Synchronization
     /// Our own queue; the client's main and consumer queues are forwarded to it, so it stays valid across `close`.
     let queue: OpaquePointer
     private let topics = Mutex(TopicTable())
+    private let isSubscribed = Atomic<Bool>(false)
+    private let wasAssigned = Atomic<Bool>(false)
     let paused = Mutex(Set<KafkaPartition>())
     /// The settings the consumer was made with.
     public let configuration: KafkaConfiguration
@@ -68,6 +70,14 @@ import Synchronization
     deinit {
         topics.withLock { $0.removeAll() }
         unsafe rd_kafka_queue_destroy(queue)
+        // Before 2.3.0 the library aborts the process (`rd_kafka_sticky_assignor_state_destroy: Assertion failed`) when a
+        // client that was about to get its first cooperative assignment is destroyed. Such a client is left alone: it lives
+        // until the process ends, which is when a consumer without an assignment is dropped.
+        let fixedVersion: Int32 = 0x0203_0000
+        guard
+            !isSubscribed.load(ordering: .acquiring) || wasAssigned.load(ordering: .acquiring)
+                || rd_kafka_version() >= fixedVersion
+        else { return }
         unsafe rd_kafka_destroy_flags(client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE)
     }
 
@@ -95,6 +105,7 @@ import Synchronization
             if !name.hasPrefix("^") { try registerTopic(name) }
             list.add(KafkaPartition(topic: name, partition: KafkaPartition.unassigned))
         }
+        isSubscribed.store(true, ordering: .releasing)
         try KafkaError.check(unsafe rd_kafka_subscribe(client, list.pointer), "Cannot subscribe to \(names)")
     }
 
@@ -191,6 +202,7 @@ import Synchronization
     }
 
     func rebalance(_ event: borrowing EventHandle) -> Rebalance {
+        wasAssigned.store(true, ordering: .releasing)
         let response = event.response
         let isAssignment = response == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS
         let isKnown = isAssignment || response == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS

@@ -62,7 +62,8 @@ struct OptionSource {
                 // Only the name: the value could be a secret.
                 let name = setting.prefix { $0 != "=" }
                 throw StageFailure(
-                    exitCode: 2, "--set \(name): write it as kafka.<name>=<value>, with a name of librdkafka's settings")
+                    exitCode: 2, "--set \(name): write it as kafka.<name>=<value>, with a name of librdkafka's settings"
+                )
             }
             let name = String(setting[..<equals].dropFirst("kafka.".count))
             settings.append(Self.scoped(name, String(setting[setting.index(after: equals)...])))

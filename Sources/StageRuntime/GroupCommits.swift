@@ -13,6 +13,8 @@ struct GroupCommits {
     /// the next one is taken for this commit's.
     private(set) var isInFlight = false
     private var lastStart: Int64
+    /// After a refusal the interval is kept, however urgent the next commit is.
+    private var notBefore = Int64.min
     /// Commits refused in a row, for the log.
     private(set) var failures = 0
 
@@ -27,7 +29,7 @@ struct GroupCommits {
     func due(
         now: Int64, ledgers: [PartitionLedger], progress: [TopicPartition: Int64]
     ) -> [TopicPartition: Entry] {
-        guard !isInFlight else { return [:] }
+        guard !isInFlight, now >= notBefore else { return [:] }
         var entries: [TopicPartition: Entry] = [:]
         var isUrgent = false
         for ledger in ledgers {
@@ -51,10 +53,11 @@ struct GroupCommits {
     /// The answer to the commit in flight.
     /// - Parameter failed: partitions that were refused; nil when the whole commit was.
     /// - Returns: what is confirmed by it.
-    mutating func finished(failed: Set<TopicPartition>?) -> [TopicPartition: Entry] {
+    mutating func finished(failed: Set<TopicPartition>?, now: Int64) -> [TopicPartition: Entry] {
         defer {
             inFlight = [:]
             isInFlight = false
+            notBefore = failures == 0 ? Int64.min : now + intervalMicroseconds
         }
         guard let failed else {
             failures += 1

@@ -19,6 +19,8 @@ struct PartitionLedger {
 
     let partition: TopicPartition
     let topicIndex: Int
+    /// The first offset to process.
+    let start: Int64
     private(set) var phase: Phase
     /// The next offset expected from the consumer. Offsets may be skipped (transaction markers, compaction), never
     /// repeated.
@@ -40,6 +42,7 @@ struct PartitionLedger {
     init(partition: TopicPartition, topicIndex: Int, start: Int64, replayFrom: Int64, crashGuard: CrashGuard) {
         self.partition = partition
         self.topicIndex = topicIndex
+        self.start = start
         self.crashGuard = crashGuard
         phase = replayFrom < start ? .rebuilding(until: start) : .processing
         nextOffset = min(replayFrom, start)

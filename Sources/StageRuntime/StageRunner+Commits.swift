@@ -7,8 +7,8 @@ import Observability
 extension StageRunner {
     /// Starts a commit when it is time. A delivery that commits the offsets itself leaves nothing to do here.
     func commitIfDue() {
-        guard !delivery.commitsGroupOffsets, !rejoin.isUnderWay else { return }
         let now = RuntimeClock.monotonicMicroseconds
+        guard !delivery.commitsGroupOffsets, !rejoin.isUnderWay(now: now) else { return }
         let entries = commits.due(now: now, ledgers: ledgers, progress: delivery.progress)
         guard !entries.isEmpty else { return }
         do throws(KafkaError) {
@@ -32,14 +32,15 @@ extension StageRunner {
                 failed?.insert(TopicPartition(partition.partition))
             }
         }
-        confirm(commits.finished(failed: failed))
+        confirm(commits.finished(failed: failed, now: RuntimeClock.monotonicMicroseconds))
     }
 
     /// Commits and waits for the answer.
     /// - Returns: false when it was not confirmed; the caller keeps what depends on it and comes back.
     func commitSynchronously(_ entries: [TopicPartition: GroupCommits.Entry]) throws(StageFailure) -> Bool {
         guard !entries.isEmpty else { return true }
-        guard !rejoin.isUnderWay, RuntimeClock.monotonicMicroseconds >= retryCommitAt else { return false }
+        let now = RuntimeClock.monotonicMicroseconds
+        guard !rejoin.isUnderWay(now: now), now >= retryCommitAt else { return false }
         do throws(KafkaError) {
             try consumer.commit(offsets(entries), timeoutMilliseconds: Int32(clamping: settings.commitMillisecondsMax))
         } catch {
@@ -64,14 +65,19 @@ extension StageRunner {
     /// Tells refusals that a rebalance will settle, and those that time may settle, from those that end the process.
     private func examine(commitError error: KafkaError) throws(StageFailure) {
         switch error.code {
-        case .illegalGeneration, .rebalanceInProgress, .noOffset:
+        case .rebalanceInProgress:
+            rejoin.refused(now: RuntimeClock.monotonicMicroseconds)
+            logger.info("Commits wait for the group's rebalance", metadata: [LogKey.error: "\(error)"])
+        case .illegalGeneration:
             // Another generation: the revocation is on its way and says what is still ours.
             logger.info("Commit refused by the group", metadata: [LogKey.error: "\(error)"])
         case .fenced:
-            throw StageFailure("Another process with the instance name '\(settings.instance)' took over: \(error.message)")
+            throw StageFailure(
+                "Another process with the instance name '\(settings.instance)' took over: \(error.message)")
         case .authorization:
             throw StageFailure(
-                "The brokers do not allow group '\(settings.group)' to commit: grant READ on the group (\(error.message))")
+                "The brokers do not allow group '\(settings.group)' to commit: grant READ on the group (\(error.message))"
+            )
         default:
             guard !error.isFatal else { throw StageFailure("The consumer failed for good: \(error)") }
             logger.warning("Commit not confirmed", metadata: [LogKey.error: "\(error)"])
@@ -84,7 +90,7 @@ extension StageRunner {
         for (partition, entry) in entries {
             var offset = entry.offset
             if settings.faults.contains(.offsetOffByOne), let index = ledgerIndex(partition),
-                ledgers[index].committed ?? offset < offset
+                offset > ledgers[index].start
             {
                 offset += 1
             }

@@ -13,7 +13,8 @@ extension StageRunner {
     /// - Returns: false when a stop was requested meanwhile.
     func start() throws(StageFailure) -> Bool {
         for fault in settings.faults {
-            logger.critical("PLANTED FAULT: this process is wrong on purpose", metadata: [LogKey.reason: "\(fault.rawValue)"])
+            logger.critical(
+                "PLANTED FAULT: this process is wrong on purpose", metadata: [LogKey.reason: "\(fault.rawValue)"])
         }
         report(.assignment, "waiting for the brokers and topics")
         let isThere = try TopicCheck.wait(
@@ -22,7 +23,8 @@ extension StageRunner {
             list: { wait throws(KafkaError) in try consumer.topics(timeoutMilliseconds: wait) })
         guard isThere else { return false }
         guard let id = consumer.clusterID(timeoutMilliseconds: Int32(clamping: settings.requestMillisecondsMax)) else {
-            throw StageFailure("The cluster at \(servers) does not tell its id: brokers before 0.10.1 are not supported")
+            throw StageFailure(
+                "The cluster at \(servers) does not tell its id: brokers before 0.10.1 are not supported")
         }
         clusterID = id
         try attempt { () throws(DeliveryFailure) in
@@ -40,7 +42,10 @@ extension StageRunner {
         reportAssignment()
         health.heartbeat(backlog: 0, advanced: true)
         logger.info(
-            "Started", metadata: [LogKey.group: "\(settings.group)", LogKey.clusterID: "\(id)", LogKey.bootstrapServers: "\(servers)"])
+            "Started",
+            metadata: [
+                LogKey.group: "\(settings.group)", LogKey.clusterID: "\(id)", LogKey.bootstrapServers: "\(servers)",
+            ])
         return true
     }
 
@@ -79,11 +84,14 @@ extension StageRunner {
                 "The brokers at \(servers) do not let group '\(settings.group)' read \(settings.inputTopics): check the "
                     + "credentials and grant READ (\(error.message))")
         case .fenced:
-            throw StageFailure("Another process with the instance name '\(settings.instance)' took over: \(error.message)")
+            throw StageFailure(
+                "Another process with the instance name '\(settings.instance)' took over: \(error.message)")
         case .brokerUnavailable where error.name == "_ALL_BROKERS_DOWN":
             report(.broker, "no Kafka broker answers at \(servers)")
         case .pollIntervalExceeded:
-            logger.error("A step took longer than max.poll.interval.ms; the group took the partitions away", metadata: [LogKey.error: "\(error)"])
+            logger.error(
+                "A step took longer than max.poll.interval.ms; the group took the partitions away",
+                metadata: [LogKey.error: "\(error)"])
         default:
             logger.warning("Consumer reported an error", metadata: [LogKey.error: "\(error)"])
         }
@@ -105,7 +113,9 @@ extension StageRunner {
             ledgers[index].skip(to: watermarks.low)
             try consumer.seek([(KafkaPartition(partition), ledgers[index].nextOffset)], timeoutMilliseconds: wait)
         } catch {
-            logger.warning("Cannot find the log's start yet", metadata: [LogKey.partition: "\(partition)", LogKey.error: "\(error)"])
+            logger.warning(
+                "Cannot find the log's start yet",
+                metadata: [LogKey.partition: "\(partition)", LogKey.error: "\(error)"])
             restart([partition])
         }
     }
@@ -131,7 +141,8 @@ extension StageRunner {
             backlog += lag ?? 0
             if let lag { metrics.setLag(partition, lag) }
         }
-        if conditions[.broker] != nil, hasAdvanced || commits.failures == 0 && backlog == 0 { report(.broker, nil) }
+        probeBrokers()
+        reportAssignment()
         let isExcused = blockedSince != nil || !conditions.isEmpty
         let standstills = watchdog.observe(positions, isExcused: isExcused, now: now)
         for standstill in standstills {
@@ -142,7 +153,14 @@ extension StageRunner {
                     LogKey.durationMilliseconds: "\(standstill.seconds * 1000)",
                 ])
         }
-        health.setStandstills(standstills.map { "\($0.partition) has \($0.lag) records waiting and did not move for \($0.seconds) s" })
+        health.setStandstills(
+            standstills.map { "\($0.partition) has \($0.lag) records waiting and did not move for \($0.seconds) s" })
+    }
+
+    /// Nothing tells that brokers are back but their answers: asks for one while they are thought to be away.
+    private func probeBrokers() {
+        guard conditions[.broker] != nil else { return }
+        if (try? consumer.topics(timeoutMilliseconds: 500)) != nil { report(.broker, nil) }
     }
 
     // MARK: End
@@ -164,6 +182,7 @@ extension StageRunner {
         let isDrained = try drain(ledgers.map(\.partition), millisecondsMax: rest())
         // Nothing new shall come in while the last commit is tried.
         pauseAll()
+        retryCommitAt = 0
         while !ledgers.isEmpty, !(try commitFarewell(ledgers.map(\.partition))) {
             guard rest() > 0 else {
                 logger.warning("Last commit not confirmed; the next owner repeats what is uncommitted")
@@ -204,7 +223,9 @@ extension StageRunner {
         do throws(KafkaError) {
             try consumer.close(timeoutMilliseconds: Int32(clamping: millisecondsMax))
         } catch {
-            logger.warning("The group was not left in order; it notices after the session time-out", metadata: [LogKey.error: "\(error)"])
+            logger.warning(
+                "The group was not left in order; it notices after the session time-out",
+                metadata: [LogKey.error: "\(error)"])
         }
     }
 }

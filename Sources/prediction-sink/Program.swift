@@ -91,6 +91,8 @@ struct PredictionSink: StageProgram {
     }
 
     private func setting(_ name: String, _ given: String?) -> String? {
-        given ?? ProcessInfo.processInfo.environment["PENSTOCK_\(name)"]
+        let value = given ?? ProcessInfo.processInfo.environment["PENSTOCK_\(name)"]
+        // Empty is what compose files and service managers make of an unset variable.
+        return value.flatMap { $0.isEmpty ? nil : $0 }
     }
 }

@@ -172,8 +172,10 @@ struct CrashGuardTests {
         let suspect = guarding(.suspect(suspicion(until: 300, chunk: 1, attempts: 3, attempted: 99)))
         #expect(
             suspect.step(end: 101, records: 1, position: 100)
-                == .write(.suspect(
-                    suspicion(until: 300, chunk: 1, attempts: 1, attempted: 100, trying: .init(end: 101, records: 1)))))
+                == .write(
+                    .suspect(
+                        suspicion(
+                            until: 300, chunk: 1, attempts: 1, attempted: 100, trying: .init(end: 101, records: 1)))))
     }
 
     @Test("A chunk that waits is withdrawn as evidence, and its attempt with it")
@@ -194,13 +196,16 @@ struct CrashGuardTests {
         var suspect = guarding(.dirty(reach: 300))
         #expect(suspect.markAtRelease(offset: 100) == .suspect(suspicion(until: 300, chunk: 32)))
         #expect(suspect.markAtRelease(offset: 300) == .clean)
-        suspect.confirmed(.suspect(suspicion(until: 300, chunk: 1, attempts: 1, attempted: 100, trying: .init(end: 101, records: 1))))
+        suspect.confirmed(
+            .suspect(suspicion(until: 300, chunk: 1, attempts: 1, attempted: 100, trying: .init(end: 101, records: 1))))
         #expect(suspect.markAtRelease(offset: 100) == .suspect(suspicion(until: 300, chunk: 1)))
     }
 
     // MARK: Lives
 
-    @Test("A poison record, and no other, is dead-lettered within log2(batch) + 3 deaths", arguments: [1, 2, 8, 64, 1_024])
+    @Test(
+        "A poison record, and no other, is dead-lettered within log2(batch) + 3 deaths",
+        arguments: [1, 2, 8, 64, 1_024])
     func poison(batch: Int) {
         for seed in 0..<200 {
             var life = SimulatedPartition(batch: batch, records: 6 * batch + seed % 7, seed: UInt64(seed))

@@ -246,6 +246,7 @@ final class RunningStage: Sendable {
     }
 
     func becomesReady() async throws -> Bool {
-        try await TestProgram.waitFor(timeoutMilliseconds: 30_000) { health.readinessFailures.isEmpty ? true : nil } ?? false
+        try await TestProgram.waitFor(timeoutMilliseconds: 30_000) { health.readinessFailures.isEmpty ? true : nil }
+            ?? false
     }
 }

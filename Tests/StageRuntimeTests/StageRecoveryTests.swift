@@ -28,10 +28,27 @@ struct StageRecoveryTests {
             Set(harness.log.processed).count == 7_000 ? true : nil
         }
         #expect(isDone == true)
-        // A graceful hand-over repeats nothing.
-        #expect(harness.log.processed.count == 7_000)
         try await second.stop()
         #expect(try harness.committed(partitions: 4).values.map(\.offset).reduce(0, +) == 7_000)
+    }
+
+    @Test("A graceful hand-over repeats nothing")
+    func handOver() async throws {
+        let harness = try EchoHarness(partitions: 2)
+        for round in 0..<3 {
+            let stage = try harness.start("a\(round)")
+            #expect(try await stage.becomesReady())
+            let first = round * 500
+            try harness.broker.produce((first..<(first + 500)).map { ("k\($0 % 50)", "v\($0)") }, to: harness.input)
+            _ = try await TestProgram.waitFor { harness.log.processed.count > first + 100 ? true : nil }
+            let outcome = try await stage.stop()
+            #expect(throws: Never.self) { try outcome?.get() }
+        }
+        let last = try harness.start("last")
+        let isDone = try await TestProgram.waitFor { Set(harness.log.processed).count == 1_500 ? true : nil }
+        #expect(isDone == true)
+        try await last.stop()
+        #expect(harness.log.processed.count == 1_500)
     }
 
     @Test("Nothing is lost while instances come and go under load")
@@ -169,6 +186,27 @@ struct StageRecoveryTests {
         #expect(try await idle.becomesReady())
         #expect(harness.log.rebuilt.suffix(5) == (95..<100).map { "v\($0)" })
         try await idle.stop()
+    }
+
+    @Test("Brokers that go away and come back cost time, not records")
+    func brokerOutage() async throws {
+        let harness = try EchoHarness()
+        let stage = try harness.start()
+        #expect(try await stage.becomesReady())
+        try harness.broker.produce((0..<100).map { ("k", "v\($0)") }, to: harness.input)
+        _ = try await TestProgram.waitFor { harness.log.processed.count >= 100 ? true : nil }
+        try harness.broker.cluster.setBroker(1, isUp: false)
+        let isTold = try await TestProgram.waitFor {
+            stage.health.readinessFailures.contains { $0.message.contains("no Kafka broker answers") } ? true : nil
+        }
+        #expect(isTold == true)
+        #expect(stage.health.livenessFailures.isEmpty)
+        try harness.broker.cluster.setBroker(1, isUp: true)
+        try harness.broker.produce((100..<200).map { ("k", "v\($0)") }, to: harness.input)
+        #expect(try harness.readDistinct(harness.output, 200) == 200)
+        #expect(try await stage.becomesReady())
+        let outcome = try await stage.stop()
+        #expect(throws: Never.self) { try outcome?.get() }
     }
 
     @Test("A start without brokers, and one without topics, fail with one line that says what to check")

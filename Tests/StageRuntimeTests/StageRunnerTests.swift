@@ -17,7 +17,9 @@ struct StageRunnerTests {
         let records = try harness.read(harness.output, 1_000)
         #expect(Set(records.compactMap(\.text)) == Set((0..<1_000).map { "V\($0)" }))
         for key in 0..<7 {
-            let mine = records.filter { $0.key == Array("k\(key)".utf8) }.compactMap { $0.text.flatMap { Int($0.dropFirst()) } }
+            let mine = records.filter { $0.key == Array("k\(key)".utf8) }.compactMap {
+                $0.text.flatMap { Int($0.dropFirst()) }
+            }
             #expect(mine == mine.sorted())
         }
         #expect(harness.log.batchSizes.allSatisfy { $0 <= 64 })
@@ -26,7 +28,9 @@ struct StageRunnerTests {
         let committed = try harness.committed(partitions: 4)
         #expect(committed.values.map(\.offset).reduce(0, +) == 1_000)
         #expect(committed.values.allSatisfy { $0.metadata == "penstock/1 clean" })
-        #expect(harness.registry.exposition().contains("penstock_records_consumed_total{stage=\"echo\",topic=\"\(harness.input)\"} 1000"))
+        #expect(
+            harness.registry.exposition().contains(
+                "penstock_records_consumed_total{stage=\"echo\",topic=\"\(harness.input)\"} 1000"))
     }
 
     @Test("A dead letter keeps key, value and headers byte for byte and adds the documented headers")
@@ -66,8 +70,12 @@ struct StageRunnerTests {
         #expect(added["x-original-timestamp"] == "1600000000123")
         #expect(added["x-error-time"]?.hasSuffix("Z") == true)
         try await stage.stop()
-        #expect(harness.registry.exposition().contains("penstock_dead_letters_total{code=\"malformed_json\",stage=\"echo\"} 1")
-            || harness.registry.exposition().contains("penstock_dead_letters_total{stage=\"echo\",code=\"malformed_json\"} 1"))
+        #expect(
+            harness.registry.exposition().contains(
+                "penstock_dead_letters_total{code=\"malformed_json\",stage=\"echo\"} 1")
+                || harness.registry.exposition().contains(
+                    "penstock_dead_letters_total{stage=\"echo\",code=\"malformed_json\"} 1")
+        )
     }
 
     @Test("An output that the producer finds too large becomes a dead letter, and the rest goes on")

@@ -334,10 +334,21 @@ struct GroupCommitsTests {
         let entries = commits.due(now: 100_000, ledgers: ledgers, progress: progress)
         commits.started(entries, now: 100_000)
         #expect(commits.due(now: 900_000, ledgers: ledgers, progress: progress).isEmpty)
-        #expect(commits.finished(failed: [place(1)]).keys.sorted() == [place(0)])
+        #expect(commits.finished(failed: [place(1)], now: 100_000).keys.sorted() == [place(0)])
         #expect(!commits.due(now: 900_000, ledgers: ledgers, progress: progress).isEmpty)
         commits.started(entries, now: 900_000)
-        #expect(commits.finished(failed: nil).isEmpty)
+        #expect(commits.finished(failed: nil, now: 900_000).isEmpty)
+    }
+
+    @Test("After a refusal the interval is kept, however urgent")
+    func refusal() {
+        var commits = GroupCommits(intervalMilliseconds: 100, now: 0)
+        let ledgers = [ledger(0, committed: 0, processed: 90)]
+        let progress: [TopicPartition: Int64] = [place(0): 80]
+        commits.started(commits.due(now: 1, ledgers: ledgers, progress: progress), now: 1)
+        _ = commits.finished(failed: nil, now: 2)
+        #expect(commits.due(now: 3, ledgers: ledgers, progress: progress).isEmpty)
+        #expect(!commits.due(now: 100_002, ledgers: ledgers, progress: progress).isEmpty)
     }
 
     @Test("The answer to a commit says nothing about partitions that left meanwhile")
@@ -346,7 +357,7 @@ struct GroupCommitsTests {
         commits.started([place(0): .init(offset: 1, mark: .clean)], now: 0)
         commits.forget([place(0)])
         #expect(commits.isInFlight)
-        #expect(commits.finished(failed: []).isEmpty)
+        #expect(commits.finished(failed: [], now: 0).isEmpty)
         #expect(!commits.isInFlight)
     }
 }
@@ -356,26 +367,53 @@ struct RejoinTests {
     @Test("Commits wait from the assignment that follows a revocation to the next one")
     func revocation() {
         var rejoin = Rejoin()
-        #expect(!rejoin.isUnderWay)
-        rejoin.assigned()
-        #expect(!rejoin.isUnderWay)
+        #expect(!rejoin.isUnderWay(now: 0))
+        rejoin.assigned(now: 0)
+        #expect(!rejoin.isUnderWay(now: 0))
         rejoin.revoked(isLost: false)
-        #expect(!rejoin.isUnderWay, "the same generation still commits")
-        rejoin.assigned()
-        #expect(rejoin.isUnderWay)
-        rejoin.assigned()
-        #expect(!rejoin.isUnderWay)
+        #expect(!rejoin.isUnderWay(now: 0), "the same generation still commits")
+        rejoin.assigned(now: 1)
+        #expect(rejoin.isUnderWay(now: 1))
+        rejoin.assigned(now: 2)
+        #expect(!rejoin.isUnderWay(now: 2))
+    }
+
+    @Test("A commit refused by a rebalance makes the next ones wait for the assignment")
+    func refusal() {
+        var rejoin = Rejoin()
+        rejoin.refused(now: 5)
+        #expect(rejoin.isUnderWay(now: 6))
+        rejoin.assigned(now: 7)
+        #expect(!rejoin.isUnderWay(now: 8))
+    }
+
+    @Test("A revocation ends the wait too: what is given up is committed in the new generation")
+    func revocationEnds() {
+        var rejoin = Rejoin()
+        rejoin.refused(now: 5)
+        rejoin.revoking()
+        #expect(!rejoin.isUnderWay(now: 6))
+    }
+
+    @Test("A rebalance without end does not hold commits back for ever, however often they are refused")
+    func bound() {
+        var rejoin = Rejoin()
+        rejoin.refused(now: 0)
+        rejoin.refused(now: Rejoin.microsecondsMax - 1)
+        #expect(!rejoin.isUnderWay(now: Rejoin.microsecondsMax))
+        rejoin.refused(now: Rejoin.microsecondsMax)
+        #expect(rejoin.isUnderWay(now: Rejoin.microsecondsMax))
     }
 
     @Test("A loss leaves nothing to wait for")
     func loss() {
         var rejoin = Rejoin()
         rejoin.revoked(isLost: false)
-        rejoin.assigned()
+        rejoin.assigned(now: 0)
         rejoin.revoked(isLost: true)
-        #expect(!rejoin.isUnderWay)
-        rejoin.assigned()
-        #expect(!rejoin.isUnderWay)
+        #expect(!rejoin.isUnderWay(now: 1))
+        rejoin.assigned(now: 1)
+        #expect(!rejoin.isUnderWay(now: 1))
     }
 }
 

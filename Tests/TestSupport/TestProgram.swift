@@ -37,6 +37,13 @@ public enum TestProgram {
             outputPath: outputPath)
     }
 
+    /// Starts a program of the system, searched for in PATH. It ends with the returned value, at the latest.
+    public static func startCommand(
+        _ name: String, _ arguments: [String], outputPath: String
+    ) throws -> ChildProcess {
+        try ChildProcess(executable: name, arguments: arguments, outputPath: outputPath)
+    }
+
     /// The whole text of a file, or nil when it does not exist.
     public static func contents(of path: String) -> String? {
         guard let file = fopen(path, "re") else { return nil }

@@ -1,0 +1,59 @@
+// EventWorld: what a test publishes: valid, damaged and repeated events, the same for the same seed.
+
+import EventContracts
+import Foundation
+import Kafka
+import PipelineContract
+import Synchronization
+
+@testable import PenstockCommand
+
+struct EventWorld: Sendable {
+    let plan: DemoPlan
+
+    /// - Parameter count: valid events; 60 damaged ones of all kinds and 100 repeats come on top.
+    init(_ pipeline: Pipeline, count: Int, seed: UInt64) throws {
+        let file = "\(Artifacts.housing)/data/analysis.csv"
+        let events = try EventFile(
+            path: file, input: pipeline.input, template: try KeyTemplate("{Latitude}:{Longitude}")
+        ).events.sorted { $0.time < $1.time }
+        // The file has 8,232 events; more are the same ones with other ids.
+        let wanted = (0..<count).map { index in
+            let event = events[index % events.count]
+            guard index >= events.count else { return event }
+            let id = "\(event.id)-\(index / events.count)"
+            return event.replacing("id", with: "\"\(id)\"", id: id)
+        }
+        plan = DemoPlan(
+            events: wanted,
+            encoder: EventEncoder(source: pipeline.input.identity?.source ?? "/test", type: "dev.penstock.test"),
+            futureTime: "\(Calendar(identifier: .gregorian).component(.year, from: Date()) + 1)-12-31T00:00:00Z",
+            seed: seed)
+    }
+
+    var count: Int { plan.items.count }
+
+    /// Publishes the items of that range, in order, and returns where they went.
+    /// - Parameters:
+    ///   - rate: per second; 0 for as fast as they go.
+    ///   - onProgress: told how many were sent, some times a second.
+    func publish(
+        _ range: Range<Int>? = nil, to stack: Stack, rate: Double = 0,
+        onProgress: @escaping @Sendable (Int) -> Void = { _ in }
+    ) async throws -> [Publisher.Position] {
+        let items = plan.items[range ?? 0..<count]
+        let (servers, topic) = (stack.servers, stack.pipeline.topics.inputs)
+        return try await onThread {
+            var configuration = try KafkaConfiguration.producerDefaults(
+                bootstrapServers: servers, clientID: "test-publisher")
+            try configuration.set("statistics.interval.ms", "0")
+            let publisher = try Publisher(configuration: configuration, topic: topic)
+            try publisher.sendAll(count: items.count, rate: rate) {
+                items[items.startIndex + $0].event
+            } onProgress: {
+                onProgress($0)
+            }
+            return publisher.positions.compactMap { $0 }
+        }
+    }
+}

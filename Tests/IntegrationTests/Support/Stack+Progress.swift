@@ -1,0 +1,133 @@
+// Stack+Progress: how far the stages are, seen from outside, and the oracle's judgement.
+
+import EventContracts
+import Foundation
+import Kafka
+import LocalDeployment
+import Oracle
+import PipelineContract
+import Postgres
+import ProcessControl
+import TestSupport
+
+extension Stack {
+    /// Rows of the predictions table.
+    func rowCount() throws -> Int {
+        let table = "\(pipeline.sink.schema).\(pipeline.sink.table)"
+        return try query("SELECT count(*) FROM \(table)")
+    }
+
+    func query(_ sql: String) throws -> Int {
+        let connection = try postgres.connect()
+        defer { connection.close() }
+        return try connection.query(sql).value(Int.self, row: 0, column: 0)
+    }
+
+    /// Waits until each stage has finished what the stage before it wrote: the outcome of every input is there.
+    ///
+    /// A stage acknowledges only what is durable, so once a stage's offsets reach the end of its input, its output has
+    /// its final end.
+    func waitUntilSettled(seconds: Int = 90) async throws {
+        let deadline = ContinuousClock.now + .seconds(seconds)
+        for stage in Stage.allCases {
+            let watch = try GroupWatch(self, stage)
+            let left = Int(ContinuousClock.now.duration(to: deadline) / .seconds(1))
+            do {
+                _ = try await wait(for: "end of \(stage.rawValue)'s work", seconds: max(1, left)) {
+                    try watch.isAtEnd() ? true : nil
+                }
+            } catch let error as TestFailure {
+                throw TestFailure("\((try? watch.description) ?? "")\n\(error)")
+            }
+        }
+        let outbox = "\(pipeline.sink.schema).dead_letter_outbox"
+        _ = try await wait(for: "empty outbox", seconds: 30) {
+            try query("SELECT count(*) FROM \(outbox)") == 0 ? true : nil
+        }
+    }
+
+    /// Stops the consumers one after another in the order of the path; each must end with 0.
+    func stopAll() async throws {
+        for process in processes where process.exitStatus == nil {
+            let status = try await onThread { process.stop() }
+            guard status == .exited(0) else {
+                throw TestFailure("\(process.stage.program) ended with \(String(describing: status))\n\(logTails)")
+            }
+        }
+    }
+
+    /// The judgement of the program `penstock-oracle`, and its exit code.
+    func judge() async throws -> (report: OracleReport, exit: ChildProcess.ExitStatus?) {
+        let artifacts = try Artifacts.folder()
+        let path = "\(directory)/oracle.json"
+        unlink(path)
+        let child = try TestProgram.start(
+            "penstock-oracle",
+            [
+                "--pipeline", directory, "--bootstrap-servers", servers, "--artifacts", artifacts, "--sink-group",
+                group(of: .sink), "--output", "json",
+            ], environment: ["PENSTOCK_POSTGRES": postgres.url()], outputPath: path)
+        let exit = try await onThread { child.wait(timeoutMilliseconds: 120_000) }
+        let text = TestProgram.contents(of: path) ?? ""
+        guard let report = try? JSONDecoder().decode(OracleReport.self, from: Data(text.utf8)) else {
+            throw TestFailure("the oracle ended with \(String(describing: exit)): \(text)")
+        }
+        return (report, exit)
+    }
+}
+
+/// A group's offsets and its input's ends, asked without joining the group.
+struct GroupWatch {
+    private let consumer: Consumer
+    private let stack: Stack
+    private let stage: Stage
+    private let partitions: [KafkaPartition]
+
+    init(_ stack: Stack, _ stage: Stage) throws {
+        self.stack = stack
+        self.stage = stage
+        var configuration = try KafkaConfiguration.consumerDefaults(
+            bootstrapServers: stack.servers, group: stack.group(of: stage), clientID: "test-watch")
+        try configuration.set("statistics.interval.ms", "0")
+        consumer = try Consumer(configuration: configuration)
+        let topic = stage.inputTopic(of: stack.pipeline.topics)
+        let count = stack.pipeline.topicSettings.first { $0.topic == topic }?.partitions ?? 0
+        partitions = (0..<count).map { KafkaPartition(topic: topic, partition: Int32($0)) }
+    }
+
+    /// The next offset to process and the end of the log, by partition.
+    func positions() throws -> [(next: Int64, end: Int64)] {
+        let next = try nextOffsets()
+        return try partitions.map { partition in
+            let end = try consumer.watermarks(partition, timeoutMilliseconds: 10_000).high
+            return (next[partition] ?? 0, end)
+        }
+    }
+
+    func isAtEnd() throws -> Bool { try positions().allSatisfy { $0.next >= $0.end } }
+
+    var description: String {
+        get throws {
+            "\(stage.rawValue): " + (try positions().map { "\($0.next) of \($0.end)" }.joined(separator: ", "))
+        }
+    }
+
+    /// The sink's offsets count in PostgreSQL, those of the others in the group.
+    private func nextOffsets() throws -> [KafkaPartition: Int64] {
+        guard stage == .sink else {
+            return try consumer.committed(partitions, timeoutMilliseconds: 10_000).mapValues(\.offset)
+        }
+        let connection = try stack.postgres.connect()
+        defer { connection.close() }
+        let result = try connection.query(
+            "SELECT partition, next_offset FROM \(stack.pipeline.sink.schema).consumer_offsets WHERE consumer_group = $1",
+            [.text(stack.group(of: .sink))])
+        var offsets: [KafkaPartition: Int64] = [:]
+        for row in 0..<result.rowCount {
+            let number = try result.value(Int32.self, row: row, column: 0)
+            offsets[KafkaPartition(topic: partitions[0].topic, partition: number)] = try result.value(
+                row: row, column: 1)
+        }
+        return offsets
+    }
+}

@@ -1,0 +1,161 @@
+// Stack: broker, database and the four consumers, as real processes with names and folders of their own.
+
+import EventContracts
+import Foundation
+import Glibc
+import Kafka
+import LocalDeployment
+import PipelineContract
+import Postgres
+import ProcessControl
+import Synchronization
+import TestSupport
+
+/// A whole pipeline that belongs to one test. It ends with `Stack.run`, however that ends; should the test process die,
+/// the children notice it themselves.
+final class Stack: Sendable {
+    struct Options: Sendable {
+        /// Instances of each stage.
+        var instances: [Stage: Int] = [:]
+        /// A server of the test's own; nil takes a database in the shared one.
+        var server: PrivatePostgres?
+        /// Further `--set` options of all consumers.
+        var settings: [String] = []
+        /// In place of the pipeline's `batch`.
+        var batch: String?
+        /// Stages that are started by the test itself.
+        var notStarted: Set<Stage> = []
+    }
+
+    let pipeline: Pipeline
+    let postgres: TestPostgres
+    let servers: String
+    /// A folder with a space in its name; holds pipeline, logs and port files.
+    let directory: String
+    let processes: [StageProcess]
+    private let folder: TemporaryDirectory
+    private let broker: ChildProcess
+    private let name = TestBroker.uniqueName("stack")
+
+    /// Starts a stack, lends it, and stops it in any case.
+    static func run<R>(_ options: Options = Options(), _ body: (Stack) async throws -> R) async throws -> R {
+        let stack = try await Stack(options)
+        defer { stack.tearDown() }
+        return try await body(stack)
+    }
+
+    private init(_ options: Options) async throws {
+        folder = try TemporaryDirectory()
+        directory = folder.file("a pipeline")
+        try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: false)
+        for part in ["pipeline.yaml", "schemas"] {
+            try FileManager.default.copyItem(
+                atPath: "\(Artifacts.housing)/\(part)", toPath: "\(directory)/\(part)")
+        }
+        if let batch = options.batch {
+            let path = "\(directory)/pipeline.yaml"
+            let yaml = try String(contentsOfFile: path, encoding: .utf8)
+            try yaml.replacing(#/(?m)^batch: .*$/#, with: "batch: \(batch)").write(
+                toFile: path, atomically: true, encoding: .utf8)
+        }
+        pipeline = try PipelineLoader.load(path: directory)
+        let artifacts = try await onThread { try Artifacts.folder() }
+        postgres = try options.server.map { try TestPostgres(on: $0) } ?? TestPostgres()
+
+        let address = "\(directory)/kafka.address"
+        let topics = pipeline.topicSettings.flatMap { ["--topic", "\($0.topic):\($0.partitions)"] }
+        broker = try TestProgram.start(
+            "embedded-broker", ["--address-file", address, "--exit-with-parent"] + topics,
+            outputPath: "\(directory)/broker.log")
+        guard let servers = try await TestProgram.waitFor({ TestProgram.contents(of: address) }) else {
+            throw TestFailure("the broker does not start: \(TestProgram.contents(of: "\(directory)/broker.log") ?? "")")
+        }
+        self.servers = servers.trimmingCharacters(in: .whitespacesAndNewlines)
+
+        var processes: [StageProcess] = []
+        for stage in Stage.allCases {
+            for number in 1...(options.instances[stage] ?? 1) {
+                processes.append(
+                    StageProcess(
+                        stage, instance: "\(number)",
+                        arguments: [
+                            "--pipeline", directory, "--artifacts", artifacts, "--bootstrap-servers", self.servers,
+                            "--group", "\(name).\(stage.rawValue)", "--exit-with-parent",
+                            // The mock's rebalances wait for a missing member until its session is over.
+                            "--set", "kafka.consumer.session.timeout.ms=3000",
+                            "--set", "kafka.consumer.heartbeat.interval.ms=200",
+                        ] + options.settings.flatMap { ["--set", $0] },
+                        environment: [
+                            "PENSTOCK_POSTGRES": postgres.url(role: TestPostgres.runtime),
+                            "PENSTOCK_RUNTIME_ROLE": TestPostgres.runtime,
+                            "PENSTOCK_READER_ROLE": TestPostgres.reader,
+                        ], directory: directory))
+            }
+        }
+        self.processes = processes
+        do {
+            try migrate()
+            for process in processes where !options.notStarted.contains(process.stage) { try process.start() }
+        } catch {
+            tearDown()
+            throw error
+        }
+    }
+
+    /// Makes the tables as their owner, as an administrator would.
+    private func migrate() throws {
+        let log = "\(directory)/migrate.log"
+        let child = try TestProgram.start(
+            Stage.sink.program, ["--migrate", "--pipeline", directory],
+            environment: [
+                "PENSTOCK_POSTGRES": postgres.url(), "PENSTOCK_RUNTIME_ROLE": TestPostgres.runtime,
+                "PENSTOCK_READER_ROLE": TestPostgres.reader,
+            ], outputPath: log)
+        guard child.wait(timeoutMilliseconds: 60_000) == .exited(0) else {
+            throw TestFailure("the migration failed: \(TestProgram.contents(of: log) ?? "")")
+        }
+    }
+
+    /// Kills what still runs.
+    private func tearDown() {
+        for process in processes { process.kill() }
+        broker.kill()
+    }
+
+    func group(of stage: Stage) -> String { "\(name).\(stage.rawValue)" }
+
+    func instances(of stage: Stage) -> [StageProcess] { processes.filter { $0.stage == stage } }
+
+    /// The first instance of a stage.
+    subscript(_ stage: Stage) -> StageProcess { instances(of: stage)[0] }
+
+    var processIDs: [Int32] { processes.compactMap(\.processID) + [broker.processID] }
+
+    func killBroker() { broker.kill() }
+
+    /// What the processes said last, for messages of failed tests.
+    var logTails: String {
+        processes.map { process in
+            let lines = process.log.split(separator: "\n").suffix(20).joined(separator: "\n")
+            let status = process.exitStatus.map { "\($0)" } ?? "runs"
+            return "== \(process.stage.program) \(process.instance): \(status)\n\(lines)"
+        }.joined(separator: "\n")
+    }
+
+    /// Waits for a condition; the message of a time-out shows the processes' last lines.
+    func wait<R>(
+        for what: String, seconds: Int = 60, _ condition: () throws -> R?
+    ) async throws -> R {
+        guard let value = try await TestProgram.waitFor(timeoutMilliseconds: seconds * 1_000, condition) else {
+            throw TestFailure("no \(what) after \(seconds) s\n\(logTails)")
+        }
+        return value
+    }
+
+    /// Waits until every started consumer says that it is ready.
+    func waitUntilReady() async throws {
+        for process in processes where process.processID != nil {
+            _ = try await wait(for: "readiness of \(process.stage.program)") { process.isReady ? true : nil }
+        }
+    }
+}

@@ -1,0 +1,26 @@
+// Stage: the four consumers of the pipeline.
+
+import EventContracts
+import PipelineContract
+
+enum Stage: String, CaseIterable, Sendable {
+    case ingest, transform, inference, sink
+
+    var program: String {
+        switch self {
+        case .ingest: "ingest-consumer"
+        case .transform: "transform-consumer"
+        case .inference: "inference-consumer"
+        case .sink: "prediction-sink"
+        }
+    }
+
+    func inputTopic(of topics: PipelineTopics) -> String {
+        switch self {
+        case .ingest: topics.inputs
+        case .transform: topics.events
+        case .inference: topics.features
+        case .sink: topics.predictions
+        }
+    }
+}
