@@ -126,7 +126,7 @@ struct PathBenchmark {
             publisher.poll(milliseconds: 0)
             guard sent < events else { break }
             try Interrupt.check()
-            Self.sleep(until: due(sent))
+            Pause.microseconds(due(sent) - Timestamp.microseconds)
         }
         try publisher.finish()
         try wait(for: watch, events: events)
@@ -242,12 +242,6 @@ struct PathBenchmark {
         try connection.query(
             "SELECT count(*) FROM \(PostgresConnection.table(contract.sink)) WHERE id LIKE $1 || '-%'", [.text(prefix)]
         ).value(Int.self, row: 0, column: 0)
-    }
-
-    /// A schedule is kept by sleeping: the clock gives no other notice.
-    private static func sleep(until microseconds: Int64) {
-        let rest = microseconds - Timestamp.microseconds
-        if rest > 0 { Thread.sleep(forTimeInterval: Double(rest) / 1e6) }
     }
 }
 
