@@ -13,6 +13,6 @@ enum Pause {
         guard microseconds > 0 else { return }
         var time = timespec(
             tv_sec: Int(microseconds / 1_000_000), tv_nsec: Int(microseconds % 1_000_000) * 1_000)
-        _ = ppoll(nil, 0, &time, nil)
+        _ = pselect(0, nil, nil, nil, &time, nil)
     }
 }
