@@ -126,7 +126,7 @@ let package = Package(
             "PenstockCommand",
             [
                 "LocalDeployment", "Kafka", "Postgres", "PipelineContract", "EventContracts", "Transforms", "Training",
-                "Inference", "SinkStage", argumentParser,
+                "Inference", "SinkStage", "Tensor", argumentParser,
             ]),
         program("penstock", ["PenstockCommand", argumentParser]),
         library("Oracle", ["Kafka", "Postgres", "Digests", yams]),

@@ -2,39 +2,31 @@
 
 extension [UInt8] {
     /// Appends a copy of `bytes`.
+    @inlinable
     @inline(__always)
     public mutating func append(copying bytes: RawSpan) {
         bytes.withUnsafeBytes { unsafe append(contentsOf: $0) }
     }
 
     /// Appends the decimal digits of an integer.
-    public mutating func appendDecimal<T: FixedWidthInteger>(_ value: T) {
+    public mutating func appendDecimal(_ value: some FixedWidthInteger) {
         if value < 0 { append(0x2d) }
-        var rest = value.magnitude
-        let start = count
-        repeat {
-            append(0x30 + UInt8(truncatingIfNeeded: rest % 10))
-            rest /= 10
-        } while rest > 0
-        var low = start
-        var high = count - 1
-        while low < high {
-            swapAt(low, high)
-            low += 1
-            high -= 1
-        }
+        appendDigits(UInt64(truncatingIfNeeded: value.magnitude), widthMin: 1)
     }
 
-    /// Appends `width` decimal digits, with leading zeros; higher digits are cut off.
-    mutating func appendPadded(_ value: Int, width: Int) {
-        var divisor = 1
-        for _ in 1..<width { divisor *= 10 }
+    /// Appends the decimal digits of `value`, with leading zeros up to `widthMin`.
+    public mutating func appendDigits(_ value: UInt64, widthMin: Int) {
+        // Written from the back into a register-sized scratch, then appended at once: an append per digit costs more
+        // than the digit. 20 digits hold every UInt64.
+        var digits = InlineArray<24, UInt8>(repeating: 0x30)
+        var start = 24
         var rest = value
-        while divisor > 0 {
-            append(0x30 + UInt8(truncatingIfNeeded: rest / divisor % 10))
-            rest %= divisor
-            divisor /= 10
-        }
+        repeat {
+            start -= 1
+            digits[start] = 0x30 + UInt8(truncatingIfNeeded: rest % 10)
+            rest /= 10
+        } while rest > 0
+        append(copying: digits.span.bytes.extracting(Swift.min(start, 24 - widthMin)..<24))
     }
 
     /// Appends the shortest text that reads back as the same Float32, valid as a JSON number.
@@ -47,12 +39,15 @@ extension [UInt8] {
 
     /// Appends 16 lower-case hexadecimal digits.
     public mutating func appendHexadecimal(_ value: UInt64) {
-        for shift in stride(from: 60, through: 0, by: -4) {
-            append(Hexadecimal.digit(UInt8(truncatingIfNeeded: value >> UInt64(shift)) & 15))
+        var digits = InlineArray<16, UInt8>(repeating: 0)
+        for index in 0..<16 {
+            digits[index] = Hexadecimal.digit(UInt8(truncatingIfNeeded: value >> UInt64(60 - 4 * index)) & 15)
         }
+        append(copying: digits.span.bytes)
     }
 
     /// Appends the ASCII characters of a literal.
+    @inlinable
     @inline(__always)
     public mutating func append(ascii text: StaticString) {
         unsafe append(contentsOf: UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))

@@ -45,14 +45,16 @@ public struct EventID: Hashable, Sendable, Comparable, CustomStringConvertible {
 
     /// Appends the 36 ASCII characters of the canonical form.
     public func appendText(to bytes: inout [UInt8]) {
+        var text = InlineArray<36, UInt8>(repeating: 0x2d)
+        var place = 0
         for index in 0..<16 {
-            if index == 4 || index == 6 || index == 8 || index == 10 { bytes.append(0x2d) }
+            if index == 4 || index == 6 || index == 8 || index == 10 { place += 1 }
             let word = index < 8 ? high : low
             let byte = UInt8(truncatingIfNeeded: word >> UInt64(56 - 8 * (index % 8)))
-            bytes.append(Self.hexDigit(byte >> 4))
-            bytes.append(Self.hexDigit(byte & 15))
+            text[place] = Hexadecimal.digit(byte >> 4)
+            text[place + 1] = Hexadecimal.digit(byte & 15)
+            place += 2
         }
+        bytes.append(copying: text.span.bytes)
     }
-
-    private static func hexDigit(_ value: UInt8) -> UInt8 { value < 10 ? 0x30 + value : 0x57 + value }
 }

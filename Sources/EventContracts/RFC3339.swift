@@ -56,20 +56,30 @@ public enum RFC3339 {
         let (day, inDay) = floorDivide(value, 86_400_000_000)
         let date = civil(daysSinceEpoch: Int(day))
         let second = Int(inDay / 1_000_000)
-        bytes.appendPadded(date.year, width: 4)
-        bytes.append(0x2d)
-        bytes.appendPadded(date.month, width: 2)
-        bytes.append(0x2d)
-        bytes.appendPadded(date.day, width: 2)
-        bytes.append(0x54)
-        bytes.appendPadded(second / 3_600, width: 2)
-        bytes.append(0x3a)
-        bytes.appendPadded(second / 60 % 60, width: 2)
-        bytes.append(0x3a)
-        bytes.appendPadded(second % 60, width: 2)
-        bytes.append(0x2e)
-        bytes.appendPadded(Int(inDay % 1_000_000), width: 6)
-        bytes.append(0x5a)
+        var text = InlineArray<27, UInt8>(repeating: 0x2d)
+        put(date.year, 4, at: 0, of: &text)
+        put(date.month, 2, at: 5, of: &text)
+        put(date.day, 2, at: 8, of: &text)
+        text[10] = 0x54
+        put(second / 3_600, 2, at: 11, of: &text)
+        text[13] = 0x3a
+        put(second / 60 % 60, 2, at: 14, of: &text)
+        text[16] = 0x3a
+        put(second % 60, 2, at: 17, of: &text)
+        text[19] = 0x2e
+        put(Int(inDay % 1_000_000), 6, at: 20, of: &text)
+        text[26] = 0x5a
+        bytes.append(copying: text.span.bytes)
+    }
+
+    /// Writes `width` decimal digits, with leading zeros.
+    @inline(__always)
+    private static func put(_ value: Int, _ width: Int, at start: Int, of text: inout InlineArray<27, UInt8>) {
+        var rest = UInt32(truncatingIfNeeded: value)
+        for index in stride(from: start + width - 1, through: start, by: -1) {
+            text[index] = 0x30 + UInt8(truncatingIfNeeded: rest % 10)
+            rest /= 10
+        }
     }
 
     /// The text of `append`, for messages.

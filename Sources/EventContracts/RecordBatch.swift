@@ -70,6 +70,16 @@ public struct RecordBatch: Sendable {
         isSealed = false
     }
 
+    /// Makes room, so that the arrays do not grow record by record.
+    public mutating func reserve(records: Int, bytes: Int) {
+        origins.reserveCapacity(records)
+        timestampsMilliseconds.reserveCapacity(records)
+        keys.reserveCapacity(records)
+        values.reserveCapacity(records)
+        headerRanges.reserveCapacity(records)
+        arena.reserveCapacity(bytes + Self.paddingBytes)
+    }
+
     /// Appends a record without headers; add them with `appendHeader` before the next record.
     public mutating func append(origin: Origin, timestampMilliseconds: Int64, key: RawSpan?, value: RawSpan?) {
         precondition(!isSealed, "append after seal")
@@ -103,6 +113,7 @@ public struct RecordBatch: Sendable {
     }
 
     /// Borrows the bytes of a slice; nil for a null slice.
+    @inlinable
     @inline(__always)
     public func withBytes<R, E: Error>(_ slice: Slice, _ body: (RawSpan?) throws(E) -> R) throws(E) -> R {
         guard !slice.isNull else { return try body(nil) }

@@ -85,24 +85,25 @@ public struct RecordPrefix: Sendable, Equatable {
     public func append(to bytes: inout [UInt8]) {
         var flags: UInt16 = isIdentifiedByPublisher ? Self.flagPublisherID : 0
         if let trace { flags |= Self.flagTrace | (trace.isSampled ? Self.flagSampled : 0) }
-        bytes.append(Self.formatVersion)
-        bytes.append(kind.rawValue)
-        bytes.appendLittleEndian(flags)
-        bytes.appendLittleEndian(UInt32(Self.byteCount))
-        bytes.appendLittleEndian(eventID.high.byteSwapped)
-        bytes.appendLittleEndian(eventID.low.byteSwapped)
-        bytes.appendLittleEndian(eventTime)
-        bytes.appendLittleEndian(publishTime)
-        bytes.appendLittleEndian(ingestTime)
-        bytes.appendLittleEndian(stageTime)
-        bytes.appendLittleEndian(inputOffset)
-        bytes.appendLittleEndian(inputPartition)
-        bytes.appendLittleEndian(UInt32(0))
-        bytes.appendLittleEndian(payloadHash)
-        bytes.appendLittleEndian(contractHash.byteSwapped)
-        bytes.appendLittleEndian((trace?.traceHigh ?? 0).byteSwapped)
-        bytes.appendLittleEndian((trace?.traceLow ?? 0).byteSwapped)
-        bytes.appendLittleEndian((trace?.span ?? 0).byteSwapped)
+        // The prefix is 14 words, put together in registers and appended at once.
+        var words = InlineArray<14, UInt64>(repeating: 0)
+        words[0] =
+            UInt64(Self.formatVersion) | UInt64(kind.rawValue) << 8 | UInt64(flags) << 16 | UInt64(Self.byteCount) << 32
+        words[1] = eventID.high.byteSwapped
+        words[2] = eventID.low.byteSwapped
+        words[3] = UInt64(bitPattern: eventTime)
+        words[4] = UInt64(bitPattern: publishTime)
+        words[5] = UInt64(bitPattern: ingestTime)
+        words[6] = UInt64(bitPattern: stageTime)
+        words[7] = UInt64(bitPattern: inputOffset)
+        words[8] = UInt64(UInt32(bitPattern: inputPartition))
+        words[9] = payloadHash
+        words[10] = contractHash.byteSwapped
+        words[11] = (trace?.traceHigh ?? 0).byteSwapped
+        words[12] = (trace?.traceLow ?? 0).byteSwapped
+        words[13] = (trace?.span ?? 0).byteSwapped
+        for index in words.indices { words[index] = words[index].littleEndian }
+        bytes.append(copying: words.span.bytes)
     }
 
     /// Reads the prefix at the start of `bytes`.
@@ -151,6 +152,7 @@ public struct RecordPrefix: Sendable, Equatable {
 
 extension [UInt8] {
     /// Appends a fixed-width integer, little-endian.
+    @inlinable
     @inline(__always)
     public mutating func appendLittleEndian<T: FixedWidthInteger>(_ value: T) {
         unsafe Swift.withUnsafeBytes(of: value.littleEndian) { unsafe append(contentsOf: $0) }
@@ -159,6 +161,7 @@ extension [UInt8] {
 
 extension RawSpan {
     /// Reads a fixed-width little-endian integer at any alignment; traps outside the span, so check the length first.
+    @inlinable
     @inline(__always)
     public func little<T: FixedWidthInteger & BitwiseCopyable>(_ type: T.Type, at offset: Int) -> T {
         precondition(offset >= 0 && offset + MemoryLayout<T>.size <= byteCount, "read outside the record")

@@ -124,7 +124,9 @@ public struct IngestProcessor: StageProcessor {
             }
             do {
                 let row = try finish(envelope, of: batch, columns)
-                emit(row, admit(row, of: batch), envelope.trace, batch, context, into: &output)
+                // Not as an argument of `emit`: that would hold a copy of `self` over the change, and with it copy the window.
+                let verdict = admit(row, of: batch)
+                emit(row, verdict, envelope.trace, batch, context, into: &output)
             } catch {
                 output.deadLetter(source: envelope.record, error.code, error.message)
             }

@@ -28,13 +28,16 @@ extension KafkaConfiguration {
             Setting("reconnect.backoff.max.ms", "2000"),
             Setting("retry.backoff.ms", "20"),
             Setting("socket.keepalive.enable", "true"),
+            Setting("socket.nagle.disable", "true"),
             Setting("log.connection.close", "false"),
         ])
         try configuration.setIfKnown("fetch.queue.backoff.ms", "10")
         return configuration
     }
 
-    /// Settings of a stage's producer: idempotent, partitioned like the Java clients, lingering only briefly.
+    /// Settings of a stage's producer: idempotent, partitioned like the Java clients, without lingering: records come in
+    /// micro-batches already, and while five requests are on their way more of them gather by themselves. A linger of 1 ms
+    /// saves CPU under full load and costs a millisecond or more on every hop (docs/benchmarks.md).
     public static func producerDefaults(
         bootstrapServers: String, clientID: String
     ) throws(KafkaError) -> KafkaConfiguration {
@@ -43,7 +46,7 @@ extension KafkaConfiguration {
             Setting("client.id", clientID),
             Setting("enable.idempotence", "true"),
             Setting("partitioner", "murmur2_random"),
-            Setting("linger.ms", "1"),
+            Setting("linger.ms", "0"),
             Setting("batch.num.messages", "100000"),
             Setting("queue.buffering.max.messages", "500000"),
             Setting("queue.buffering.max.kbytes", "262144"),
@@ -53,6 +56,7 @@ extension KafkaConfiguration {
             Setting("reconnect.backoff.max.ms", "2000"),
             Setting("retry.backoff.ms", "20"),
             Setting("socket.keepalive.enable", "true"),
+            Setting("socket.nagle.disable", "true"),
             Setting("log.connection.close", "false"),
         ])
     }

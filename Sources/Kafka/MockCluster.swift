@@ -48,6 +48,8 @@ import CRdKafka
         let configuration = try KafkaConfiguration(settings: [
             KafkaConfiguration.Setting("client.id", "mock-cluster"),
             KafkaConfiguration.Setting("log_level", "3"),
+            // The brokers' ends of the connections take it over.
+            KafkaConfiguration.Setting("socket.nagle.disable", "true"),
         ])
         let client = try unsafe configuration.makeHandle().makeClient(.producer, events: 0)
         guard let cluster = unsafe rd_kafka_mock_cluster_new(client, Int32(brokerCount)) else {

@@ -54,6 +54,11 @@ import Synchronization
         topics.withLock { $0.names.indices.contains(index) ? $0.names[index] : nil }
     }
 
+    /// Lives as long as the client: topics are never taken out of the table while it is open.
+    func topicHandle(_ index: Int) -> OpaquePointer? {
+        unsafe topics.withLock({ unsafe SendablePointer($0.handle(at: index)) }).pointer
+    }
+
     // MARK: Producing
 
     /// Queues a record; key, value and headers are copied. A nil value is a tombstone; nil and empty are kept apart.
@@ -70,7 +75,7 @@ import Synchronization
         topic: Int, partition: Int32 = KafkaPartition.unassigned, key: RawSpan?, value: RawSpan?,
         headers: [RecordHeader] = [], timestampMilliseconds: Int64 = 0, tag: UInt64 = 0
     ) throws(KafkaError) {
-        guard let handle = unsafe topics.withLock({ unsafe SendablePointer($0.handle(at: topic)) }).pointer else {
+        guard let handle = unsafe topicHandle(topic) else {
             throw KafkaError(code: .invalidArgument, message: "No topic was registered under index \(topic)")
         }
         let opaque = unsafe UnsafeMutableRawPointer(bitPattern: UInt(tag))

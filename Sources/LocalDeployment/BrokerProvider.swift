@@ -28,8 +28,8 @@ public struct MockBrokerProvider: BrokerProvider {
     public var isDurable: Bool { false }
 
     /// The mock cluster answers a fetch that finds nothing only when its whole wait is over, also when a record comes in
-    /// between: the wait is a delay on each hop.
-    public var consumerSettings: [String] { ["kafka.consumer.fetch.wait.max.ms=10"] }
+    /// between: the wait is a delay on each hop. A real broker answers at once, so that the default suits it.
+    public var consumerSettings: [String] { ["kafka.consumer.fetch.wait.max.ms=1"] }
 
     private func addressFile(_ data: DataDirectory) -> String { "\(data.run)/broker.address" }
 

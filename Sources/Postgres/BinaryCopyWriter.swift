@@ -95,6 +95,13 @@ public struct BinaryCopyWriter: Sendable {
         bytes.append(contentsOf: value)
     }
 
+    /// `bytea`, or text that is already UTF-8.
+    public mutating func write(bytes value: RawSpan) {
+        append(Int32(clamping: value.byteCount))
+        // Copied before the borrow ends.
+        unsafe value.withUnsafeBytes { unsafe bytes.append(contentsOf: $0) }
+    }
+
     @inline(__always)
     private mutating func append<T: FixedWidthInteger>(_ value: T) {
         unsafe withUnsafeBytes(of: value.bigEndian) { unsafe bytes.append(contentsOf: $0) }

@@ -22,7 +22,10 @@ struct PredictionDecoder {
     /// Appends the record as a row, or says why it is none.
     mutating func decode(_ bytes: RawSpan, source: Int, into rows: inout SinkRows) throws(FlatJSON.Fault) {
         for index in values.indices { values[index] = nil }
-        var values = values
+        // Moved out while the reader is at work, and back in: a copy would cost an allocation per record.
+        var values: [FlatJSON.Value?] = []
+        swap(&values, &self.values)
+        defer { if self.values.isEmpty { swap(&values, &self.values) } }
         // Canonical records have the keys in order, so the next one is tried first.
         var expected = 0
         try reader.read(bytes) { (reader, key, value) throws(FlatJSON.Fault) in
@@ -40,7 +43,7 @@ struct PredictionDecoder {
             values[found] = value
             expected = found + 1
         }
-        self.values = values
+        swap(&values, &self.values)
         guard try integer(.v, bytes) == 1 else {
             throw FlatJSON.Fault(
                 code: .unsupportedFormatVersion, message: "this sink knows format version 1 of predictions: upgrade it")
@@ -51,15 +54,20 @@ struct PredictionDecoder {
     private func append(_ bytes: RawSpan, source: Int, to rows: inout SinkRows) throws(FlatJSON.Fault) {
         // Everything is read before the first column is written: a fault must not leave half a row.
         let eventID = try eventID()
-        let times = try [Key.eventTime, .publishedAt, .ingestedAt, .transformedAt, .predictedAt]
-            .map { key throws(FlatJSON.Fault) in try time(key) }
-        let nullable = try [Key.source, .id, .entity].map { key throws(FlatJSON.Fault) in try optionalText(key) }
+        let times = (
+            try time(.eventTime), try time(.publishedAt), try time(.ingestedAt), try time(.transformedAt),
+            try time(.predictedAt)
+        )
+        let publisher = try optionalText(.source)
+        let id = try optionalText(.id)
+        let entity = try optionalText(.entity)
         let model = try text(.model)
         let modelVersion = try text(.modelVersion)
         let contract = try hash(.contract)
         let score = try score(bytes)
-        let counts = try [Key.label, .imputed, .outliers]
-            .map { key throws(FlatJSON.Fault) in try narrow(Int32.self, key, bytes) }
+        let label = try narrow(Int32.self, .label, bytes)
+        let imputed = try narrow(Int32.self, .imputed, bytes)
+        let outliers = try narrow(Int32.self, .outliers, bytes)
         let payload = try hash(.payload)
         let partition = try narrow(Int32.self, .inputPartition, bytes)
         let offset = try integer(.inputOffset, bytes)
@@ -71,16 +79,25 @@ struct PredictionDecoder {
                 inputOffset: offset)
         ) { writer in
             func write(_ range: Range<Int>?) {
-                if let range { writer.write(bytes: reader.strings[range]) } else { writer.writeNull() }
+                guard let range else { return writer.writeNull() }
+                writer.write(bytes: reader.strings.span.bytes.extracting(range))
             }
             writer.write(uuid: PostgresUUID(high: eventID.high, low: eventID.low))
-            for range in nullable { write(range) }
-            for time in times { writer.write(timestamp: time) }
+            write(publisher)
+            write(id)
+            write(entity)
+            writer.write(timestamp: times.0)
+            writer.write(timestamp: times.1)
+            writer.write(timestamp: times.2)
+            writer.write(timestamp: times.3)
+            writer.write(timestamp: times.4)
             write(model)
             write(modelVersion)
             write(contract.text)
             writer.write(score)
-            for count in counts { writer.write(count) }
+            writer.write(label)
+            writer.write(imputed)
+            writer.write(outliers)
             write(payload.text)
             writer.write(partition)
             writer.write(offset)
@@ -113,10 +130,29 @@ struct PredictionDecoder {
     }
 
     private func integer(_ key: Key, _ bytes: RawSpan) throws(FlatJSON.Fault) -> Int64 {
-        guard case .number(let range) = try value(key), let number = Int64(ascii(range, bytes)) else {
+        guard case .number(let range) = try value(key), let number = Self.integer(bytes.extracting(range)) else {
             throw wrong(key, "an integer")
         }
         return number
+    }
+
+    /// The value of a sign and digits; nil for anything else, and beyond Int64.
+    private static func integer(_ text: RawSpan) -> Int64? {
+        let isNegative = text.byteCount > 0 && text.little(UInt8.self, at: 0) == 0x2d
+        let start = isNegative ? 1 : 0
+        guard text.byteCount > start else { return nil }
+        var value: Int64 = 0
+        for index in start..<text.byteCount {
+            let digit = text.little(UInt8.self, at: index) &- 0x30
+            guard digit <= 9 else { return nil }
+            let (scaled, isTooLarge) = value.multipliedReportingOverflow(by: 10)
+            // Downwards, because Int64 reaches further there.
+            let (sum, isOver) = scaled.subtractingReportingOverflow(Int64(digit))
+            guard !isTooLarge, !isOver else { return nil }
+            value = sum
+        }
+        guard !isNegative else { return value }
+        return value == .min ? nil : -value
     }
 
     private func narrow<T: FixedWidthInteger>(

@@ -20,6 +20,8 @@ public struct AtLeastOnceDelivery: Delivery {
         public var module: String
         public var deadLetterStage: DeadLetterStage
         public var batchesInFlightMax = 8
+        /// See `Delivery.eagerBatchesMax`.
+        public var eagerBatchesMax = 2
         /// For the output topics to appear at start.
         public var startMillisecondsMax = 30_000
         public var faults: Set<RuntimeFault> = []
@@ -53,6 +55,10 @@ public struct AtLeastOnceDelivery: Delivery {
     private let metrics: StageMetrics
     private let logger: Logger
     private var producer: Producer?
+    /// Scratch of `produceRun`.
+    private var run: [Producer.BatchRecord] = []
+    /// Records handed over with one call, at most.
+    private static let runMax = 1_024
     private var topicIndices: [Int] = []
     private var deadLetterIndices: [String: Int] = [:]
     private var writer = DeadLetterWriter(group: "", instance: "", module: "", stage: .transformation)
@@ -70,6 +76,7 @@ public struct AtLeastOnceDelivery: Delivery {
 
     public var batchesInFlightMax: Int { settings.batchesInFlightMax }
     public var batchesInFlight: Int { tracker.count }
+    public var eagerBatchesMax: Int { settings.eagerBatchesMax }
     public var progress: [TopicPartition: Int64] { tracker.progress }
 
     public mutating func open(_ environment: DeliveryEnvironment) throws(DeliveryFailure) {
@@ -118,6 +125,9 @@ public struct AtLeastOnceDelivery: Delivery {
         var next = handOver.map { isResumed ? $0.next : 0 } ?? 0
         let total = output.emissions.count + output.duplicates.count + output.deadLetters.count
         while next < total {
+            // Nearly all records are emissions; many are handed over with one call.
+            next += try produceRun(from: next, of: output, batch: batch)
+            guard next < total else { break }
             switch try produce(item: next, of: output, batch: batch) {
             case .done: next += 1
             case .queueFull:
@@ -133,6 +143,43 @@ public struct AtLeastOnceDelivery: Delivery {
         handOver = nil
         land(tracker.complete(sequence: batch.sequence))
         return .accepted
+    }
+
+    /// Hands over emissions from `item` on, to one topic, as many as the producer takes at once.
+    /// - Returns: how many were taken; what stands in the way of the next one shows when it is produced by itself.
+    private mutating func produceRun(
+        from item: Int, of output: OutputBatch, batch: ProcessedBatch
+    ) throws(DeliveryFailure) -> Int {
+        guard let producer, item < output.emissions.count else { return 0 }
+        let topicIndex = output.emissions[item].topicIndex
+        guard topicIndices.indices.contains(topicIndex) else { return 0 }
+        run.removeAll(keepingCapacity: true)
+        var end = item
+        while end < output.emissions.count, run.count < Self.runMax, output.emissions[end].topicIndex == topicIndex {
+            let emission = output.emissions[end]
+            let key = batch.records.keys[emission.source]
+            run.append(
+                Producer.BatchRecord(
+                    keyStart: key.start, keyLength: key.length, valueStart: emission.value.start,
+                    valueLength: emission.value.length, tag: Self.tag(batch.sequence, end)))
+            end += 1
+        }
+        let outcome = producer.produce(
+            topic: topicIndices[topicIndex], run, keys: batch.records.arena.span.bytes,
+            values: output.arena.span.bytes)
+        tracker.produced(sequence: batch.sequence, count: outcome.count - outcome.failures.count)
+        if let obstacle = outcome.obstacle, obstacle.code != .queueFull {
+            throw failure(obstacle, topic: settings.outputTopics[topicIndex])
+        }
+        for (index, error) in outcome.failures {
+            let source = output.emissions[item + index].source
+            let letter = tooLarge(source: source, topic: settings.outputTopics[topicIndex], error)
+            guard try produce(deadLetter: letter, batch: batch, item: item + index, isNew: true) == .done else {
+                throw DeliveryFailure(
+                    .refused, "The producer's queue has no room for a dead letter: raise queue.buffering.max.*")
+            }
+        }
+        return outcome.count
     }
 
     private enum Handed { case done, queueFull }

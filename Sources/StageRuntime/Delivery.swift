@@ -180,6 +180,10 @@ public protocol Delivery<Output>: SendableMetatype {
     var batchesInFlightMax: Int { get }
     var batchesInFlight: Int { get }
 
+    /// While fewer batches than this are in flight, a micro-batch closes as soon as the input is drained, before its
+    /// deadline. 0: always wait for the deadline, as suits a delivery to which small batches are dear.
+    var eagerBatchesMax: Int { get }
+
     /// Why the delivery cannot work at present (shown by readiness), or nil.
     var obstacle: String? { get }
 
@@ -222,6 +226,7 @@ public protocol Delivery<Output>: SendableMetatype {
 
 extension Delivery {
     public var commitsGroupOffsets: Bool { false }
+    public var eagerBatchesMax: Int { 0 }
     public var obstacle: String? { nil }
     public mutating func open(_ environment: DeliveryEnvironment) throws(DeliveryFailure) {}
     public mutating func begin(_ starts: [PartitionStart]) throws(DeliveryFailure) -> DeliveryAnswer { .accepted }

@@ -29,10 +29,10 @@ struct DeliveryTracker {
         flights.append(Flight(sequence: sequence, ranges: ranges))
     }
 
-    /// A record of the newest flight was handed to the producer.
-    mutating func produced(sequence: Int) {
+    /// Records of the newest flight were handed to the producer.
+    mutating func produced(sequence: Int, count: Int = 1) {
         guard let index = index(of: sequence) else { return }
-        flights[index].outstanding += 1
+        flights[index].outstanding += count
     }
 
     /// The newest flight holds all its records.
@@ -49,7 +49,7 @@ struct DeliveryTracker {
         guard let index = index(of: sequence) else { return [] }
         precondition(flights[index].outstanding > 0, "more acknowledgements than records")
         flights[index].outstanding -= 1
-        return land()
+        return flights[index].outstanding == 0 ? land() : []
     }
 
     /// The partitions are someone else's: their ranges leave every flight, so that late acknowledgements move nothing.

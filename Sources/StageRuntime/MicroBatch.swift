@@ -2,7 +2,8 @@
 
 import EventContracts
 
-/// When a micro-batch closes, whichever comes first.
+/// When a micro-batch closes, whichever comes first. It also closes as soon as the input is drained while fewer than
+/// `Delivery.eagerBatchesMax` batches are in flight: an idle stage processes at once what is there.
 public struct BatchLimits: Sendable, Equatable {
     public var recordsMax: Int
     /// Keys, values and headers together. A single larger record travels alone.
@@ -43,9 +44,11 @@ struct MicroBatch {
     private(set) var closedAt: Int64 = 0
     private(set) var isClosed = false
 
-    init(limits: BatchLimits, chunk: Chunk?) {
+    /// - Parameter expected: records and bytes to make room for.
+    init(limits: BatchLimits, chunk: Chunk?, expected: (records: Int, bytes: Int) = (0, 0)) {
         self.limits = limits
         self.chunk = chunk
+        records.reserve(records: expected.records, bytes: expected.bytes)
     }
 
     var count: Int { records.count }

@@ -14,15 +14,18 @@ extension StageRunner {
     /// Polls for records and events: records go to the batch in hand, an event is handled.
     func collect(timeoutMilliseconds: Int32, maximum: Int? = nil) throws(StageFailure) {
         let room = settings.batch.recordsMax - (hand.last.map { $0.isClosed ? 0 : $0.count } ?? 0)
+        let wanted = maximum ?? max(1, room)
         var event: ConsumerEvent?
         do throws(BatchClosed) {
-            event = try consumer.pollMessages(
-                maximum: maximum ?? max(1, room), timeoutMilliseconds: timeoutMilliseconds
-            ) { message throws(BatchClosed) in
+            let polled = try consumer.pollMessages(maximum: wanted, timeoutMilliseconds: timeoutMilliseconds) {
+                message throws(BatchClosed) in
                 try take(message)
-            }.event
+            }
+            event = polled.event
+            isInputDrained = polled.messageCount < wanted
         } catch {
             // An event waits for the next poll.
+            isInputDrained = false
         }
         if let event { try handle(event) }
         health.heartbeat(backlog: backlog, advanced: hasAdvanced)
@@ -49,12 +52,13 @@ extension StageRunner {
         let bytes = message.withKey { $0?.byteCount ?? 0 } + message.withValue { $0?.byteCount ?? 0 }
         let chunk = ledgers[index].chunk(at: message.offset)
         var isNew = false
-        if !(hand.last?.admits(partition: partition, offset: message.offset, bytes: bytes, partitionChunk: chunk)
-            ?? false)
+        let open = hand.count - 1
+        if open < 0
+            || !hand[open].admits(partition: partition, offset: message.offset, bytes: bytes, partitionChunk: chunk)
         {
-            isNew = !hand.isEmpty
+            isNew = open >= 0
             closeLast(now: RuntimeClock.monotonicMicroseconds)
-            hand.append(MicroBatch(limits: settings.batch, chunk: chunk))
+            hand.append(MicroBatch(limits: settings.batch, chunk: chunk, expected: lastSize))
         }
         let last = hand.count - 1
         let now = hand[last].count == 0 ? RuntimeClock.monotonicMicroseconds : 0
@@ -80,11 +84,21 @@ extension StageRunner {
 
     private func closeLast(now: Int64) {
         guard !hand.isEmpty else { return }
-        hand[hand.count - 1].close(now: now)
+        let last = hand.count - 1
+        hand[last].close(now: now)
+        lastSize = (hand[last].records.count, hand[last].records.byteCount)
     }
 
     func closeIfDue(now: Int64) {
-        guard let last = hand.last, last.isDue(now: now) else { return }
+        // By index: a copy of the batch would make sealing it copy its records.
+        let last = hand.count - 1
+        guard last >= 0 else { return }
+        // Nothing more is there and little is on its way: waiting for the deadline would only cost latency.
+        // (The fault that loses the batch in hand at shutdown needs one in hand.)
+        let isIdle =
+            isInputDrained && hand[last].count > 0 && delivery.batchesInFlight < delivery.eagerBatchesMax
+            && !settings.faults.contains(.loseBatchAtShutdown)
+        guard isIdle || hand[last].isDue(now: now) else { return }
         closeLast(now: now)
     }
 

@@ -44,6 +44,10 @@ public final class StageRunner<P: StageProcessor, D: Delivery> where P.Output ==
 
     /// Batches in order; only the last may be open.
     var hand: [MicroBatch] = []
+    /// The last poll ended because nothing more was there.
+    var isInputDrained = false
+    /// Size of the batch closed last: room for the next one.
+    var lastSize = (records: 0, bytes: 0)
     /// The batch taken from the hand.
     var work: Work?
     var replay = RecordBatch()
@@ -155,7 +159,11 @@ public final class StageRunner<P: StageProcessor, D: Delivery> where P.Output ==
     /// How long to wait for records when nothing is blocked, in milliseconds.
     private func idleWait(now: Int64) -> Int32 {
         var wait: Int64 = 250_000
-        if let open = hand.last, let rest = open.wait(now: now) { wait = min(wait, rest) }
+        if let open = hand.last, let rest = open.wait(now: now) {
+            wait = min(wait, rest)
+            // Acknowledgements do not end the wait for records, but they may be what lets the batch go.
+            if delivery.eagerBatchesMax > 0 { wait = min(wait, 1_000) }
+        }
         if delivery.batchesInFlight > 0 { wait = min(wait, 5_000) }
         if delivery.obstacle != nil || !pendingStarts.isEmpty { wait = min(wait, 50_000) }
         if ledgers.contains(where: { delivery.progress[$0.partition] != $0.committed }) {

@@ -244,13 +244,14 @@ struct StageRecoveryTests {
         arguments: [RuntimeFault.swallowDeadLetter, .loseBatchAtShutdown, .offsetOffByOne])
     func faults(fault: RuntimeFault) async throws {
         let harness = try EchoHarness()
-        let stage = try harness.start(change: { settings in
-            settings.faults = [fault]
-            if fault == .loseBatchAtShutdown {
-                settings.batch.deadlineMicroseconds = 60_000_000
-                settings.batch.recordsMax = 1_000
-            }
-        })
+        let stage = try harness.start(
+            change: { settings in
+                settings.faults = [fault]
+                if fault == .loseBatchAtShutdown {
+                    settings.batch.deadlineMicroseconds = 60_000_000
+                    settings.batch.recordsMax = 1_000
+                }
+            }, changeDelivery: { $0.eagerBatchesMax = 0 })
         #expect(try await stage.becomesReady())
         try harness.broker.produce([("k", "a"), ("k", "bad"), ("k", "c")], to: harness.input)
         if fault == .loseBatchAtShutdown {

@@ -22,7 +22,10 @@ final class BackgroundStack {
     }
 
     /// - Parameter exitsWithParent: stop everything when this process ends, however it ends.
-    static func start(_ configuration: DeploymentConfiguration, exitsWithParent: Bool) throws -> BackgroundStack {
+    /// - Parameter arguments: further ones of `penstock up`.
+    static func start(
+        _ configuration: DeploymentConfiguration, exitsWithParent: Bool, arguments further: [String] = []
+    ) throws -> BackgroundStack {
         let data = configuration.data
         try? FileManager.default.removeItem(atPath: data.stateFile)
         let log = data.log(of: "supervisor")
@@ -32,7 +35,7 @@ final class BackgroundStack {
             configuration.artifacts, "--instances", String(configuration.instances), "--log-level",
             configuration.logLevel,
         ]
-        arguments += configuration.settings.flatMap { ["--set", $0] }
+        arguments += configuration.settings.flatMap { ["--set", $0] } + further
         // Addresses travel by the environment: a PostgreSQL URL may hold a password.
         let servers = (configuration.broker as? ExternalBrokerProvider)?.servers
         let environment = [

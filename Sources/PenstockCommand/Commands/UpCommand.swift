@@ -38,6 +38,9 @@ struct UpOptions: ParsableArguments {
             "Setting for every consumer, as kafka.<name>=<value>; may be repeated.", valueName: "setting"))
     var set: [String] = []
 
+    @Option(help: ArgumentHelp("Partitions of the embedded broker's topics, for benchmarks.", visibility: .hidden))
+    var partitions: Int?
+
     func configuration() throws -> (DeploymentConfiguration, Pipeline) {
         guard (1...64).contains(instances) else { throw CommandFailure.usage("--instances: choose 1 to 64") }
         let environment = ProcessInfo.processInfo.environment
@@ -56,8 +59,7 @@ struct UpOptions: ParsableArguments {
                 ExternalBrokerProvider(servers: servers)
             } else {
                 MockBrokerProvider(
-                    executable: "\(programs)/embedded-broker",
-                    topics: contract.topicSettings.map { ($0.topic, $0.partitions) })
+                    executable: "\(programs)/embedded-broker", contract: contract, partitions: partitions)
             }
         var configuration = DeploymentConfiguration(
             data: data.directory, programs: programs, pipeline: path, artifacts: artifacts.directory, broker: broker,

@@ -28,13 +28,14 @@ final class Publisher {
     var sentCount: Int { positions.count }
 
     /// Queues one event; waits for room when the producer's queue is full.
-    func send(_ event: OutgoingEvent) throws {
+    /// - Parameter timestampMilliseconds: of the record; 0 stands for now.
+    func send(_ event: OutgoingEvent, timestampMilliseconds: Int64 = 0) throws {
         let tag = UInt64(positions.count + 1)
         let headers = event.headers.map { RecordHeader($0.name, $0.value) }
         while true {
             if let failure { throw failure }
             do throws(KafkaError) {
-                try produce(event, headers: headers, tag: tag)
+                try produce(event, headers: headers, timestamp: timestampMilliseconds, tag: tag)
                 positions.append(nil)
                 return
             } catch {
@@ -44,16 +45,18 @@ final class Publisher {
         }
     }
 
-    private func produce(_ event: OutgoingEvent, headers: [RecordHeader], tag: UInt64) throws(KafkaError) {
+    private func produce(
+        _ event: OutgoingEvent, headers: [RecordHeader], timestamp: Int64, tag: UInt64
+    ) throws(KafkaError) {
+        func send(_ key: RawSpan?, _ value: RawSpan?) throws(KafkaError) {
+            try producer.produce(
+                topic: topic, key: key, value: value, headers: headers, timestampMilliseconds: timestamp, tag: tag)
+        }
         switch (event.key, event.value) {
-        case (let key?, let value?):
-            try producer.produce(topic: topic, key: key.span.bytes, value: value.span.bytes, headers: headers, tag: tag)
-        case (let key?, nil):
-            try producer.produce(topic: topic, key: key.span.bytes, value: nil, headers: headers, tag: tag)
-        case (nil, let value?):
-            try producer.produce(topic: topic, key: nil, value: value.span.bytes, headers: headers, tag: tag)
-        case (nil, nil):
-            try producer.produce(topic: topic, key: nil, value: nil, headers: headers, tag: tag)
+        case (let key?, let value?): try send(key.span.bytes, value.span.bytes)
+        case (let key?, nil): try send(key.span.bytes, nil)
+        case (nil, let value?): try send(nil, value.span.bytes)
+        case (nil, nil): try send(nil, nil)
         }
     }
 
