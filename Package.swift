@@ -58,6 +58,7 @@ let package = Package(
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .target(name: "CSimdJSON", linkerSettings: [.linkedLibrary("simdjson")]),
         .target(name: "CProcess"),
+        .target(name: "CChecksum"),
 
         // Wrappers.
         library("Kafka", ["CRdKafka"], strictMemory),
@@ -66,6 +67,7 @@ let package = Package(
         library("Tensor", ["COpenBLAS"], strictMemory),
         library("JSONColumns", ["CSimdJSON"], strictMemory),
         library("ProcessControl", ["CProcess"], strictMemory),
+        library("EmbeddedLog", ["CChecksum"], strictMemory),
 
         // Records, contracts, models.
         library("EventContracts", ["Digests"]),
@@ -133,6 +135,7 @@ let package = Package(
                 "Observability", "LocalDeployment", "TestSupport", logging,
             ]),
         test("JSONColumnsTests", ["JSONColumns"]),
+        test("EmbeddedLogTests", ["EmbeddedLog"]),
         test("EventContractsTests", ["EventContracts", "Digests"]),
         test("PipelineContractTests", ["PipelineContract", "EventContracts"]),
         test(
