@@ -105,7 +105,10 @@ let package = Package(
                 "PipelineContract", "EventContracts", logging, argumentParser,
             ]),
         program("prediction-sink", ["StageCommand", "SinkStage", "StageRuntime", "EventContracts", "PipelineContract", logging, argumentParser]),
-        program("embedded-broker", ["Kafka", "ProcessControl", "Observability", logging, argumentParser]),
+        library("EmbeddedBroker", ["EmbeddedLog", "Observability", logging] + nio),
+        program(
+            "embedded-broker",
+            ["EmbeddedBroker", "EmbeddedLog", "Kafka", "ProcessControl", "Observability", logging, argumentParser]),
 
         // The command line, the local deployment and the verifier.
         library("LocalDeployment", ["Kafka", "Postgres", "PipelineContract", "EventContracts", "ProcessControl"]),
@@ -136,6 +139,7 @@ let package = Package(
             ]),
         test("JSONColumnsTests", ["JSONColumns"]),
         test("EmbeddedLogTests", ["EmbeddedLog"]),
+        test("EmbeddedBrokerTests", ["EmbeddedBroker", "EmbeddedLog", "Kafka", "TestSupport"] + nio),
         test("EventContractsTests", ["EventContracts", "Digests"]),
         test("PipelineContractTests", ["PipelineContract", "EventContracts"]),
         test(

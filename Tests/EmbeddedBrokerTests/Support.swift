@@ -1,0 +1,3 @@
+// Support: what the broker's tests share.
+
+import EmbeddedBroker
