@@ -71,8 +71,14 @@ def name(base):
     return f"{base}-{uuid.uuid4().hex[:8]}"
 
 
+ADMINS = {}
+
+
 def admin(b):
-    return AdminClient({"bootstrap.servers": b.bootstrap})
+    """One client for each address, kept alive: a client that goes away takes its futures with it."""
+    if b.bootstrap not in ADMINS:
+        ADMINS[b.bootstrap] = AdminClient({"bootstrap.servers": b.bootstrap})
+    return ADMINS[b.bootstrap]
 
 
 def topic(b, partitions=1, **config):

@@ -8,7 +8,6 @@ enum WireError: Error, Equatable {
     case invalidLength
     case tooManyElements
     case unexpectedNull
-    case trailingBytes
 }
 
 /// A part of a message: its fields in wire order. `code` reads or writes, as the coder's direction says.
@@ -50,12 +49,12 @@ struct WireCoder {
 
     var readableBytes: Int { buffer.readableBytes }
 
-    /// Reads a whole message; nothing may be left over.
+    /// Reads a whole message. What is left over is ignored, as in Kafka: librdkafka 2.16 sends bytes too many after a
+    /// Metadata request for a single topic.
     mutating func readMessage<M: WireStruct>(_ type: M.Type = M.self) throws(WireError) -> M {
         var message = M()
         try message.code(&self)
         try tags()
-        guard buffer.readableBytes == 0 else { throw .trailingBytes }
         return message
     }
 
