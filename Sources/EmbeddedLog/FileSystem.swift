@@ -15,7 +15,7 @@ public protocol FileSystem: Sendable {
     func removeDirectory(_ path: String) throws(FileError)
     /// Makes a directory; an existing one is no error.
     func createDirectory(_ path: String) throws(FileError)
-    /// Names in a directory, in no order; nil if there is no such directory.
+    /// Names in a directory, in no order; nil if the path is missing or no directory.
     func list(_ path: String) throws(FileError) -> [String]?
     /// Makes the directory's entries durable.
     func syncDirectory(_ path: String) throws(FileError)

@@ -42,4 +42,8 @@ public struct LogError: Error, Sendable, CustomStringConvertible {
     }
 
     public var description: String { "\(code): \(message)" }
+
+    init(_ error: FileError) {
+        self.init(.storage, error.message)
+    }
 }

@@ -35,7 +35,7 @@ public struct POSIXFileSystem: FileSystem {
 
     public func list(_ path: String) throws(FileError) -> [String]? {
         guard let directory = unsafe opendir(path) else {
-            if errno == ENOENT { return nil }
+            if errno == ENOENT || errno == ENOTDIR { return nil }
             throw Self.failure("list", path, errno)
         }
         defer { unsafe closedir(directory) }
