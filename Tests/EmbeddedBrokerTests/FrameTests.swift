@@ -1,6 +1,7 @@
 // FrameTests: what the broker does with bytes that are not what it expects.
 
 @testable import EmbeddedBroker
+import EmbeddedLog
 import NIOCore
 import TestSupport
 import Testing

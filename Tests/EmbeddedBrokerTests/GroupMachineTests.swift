@@ -4,7 +4,7 @@
 import Testing
 
 @Suite("A group's state machine")
-struct GroupMachineTests {
+final class GroupMachineTests {
     private var group = GroupMachine(id: "g")
     private var token: ReplyToken = 0
 
@@ -19,14 +19,14 @@ struct GroupMachineTests {
             protocols: protocols.map { .init(name: $0, metadata: metadata) })
     }
 
-    private mutating func join(
-        _ request: JoinGroupRequest, as id: String, now: Int64 = 0, client: GroupMachine.Client = Self.client
+    private func join(
+        _ request: JoinGroupRequest, as id: String, now: Int64 = 0, client: GroupMachine.Client = GroupMachineTests.client
     ) -> [GroupAction] {
         token += 1
         return group.join(request, client: client, newMemberID: id, token: token, now: now)
     }
 
-    private mutating func sync(_ member: String, _ assignments: [String: [UInt8]] = [:], now: Int64 = 0) -> [GroupAction] {
+    private func sync(_ member: String, _ assignments: [String: [UInt8]] = [:], now: Int64 = 0) -> [GroupAction] {
         token += 1
         let request = SyncGroupRequest(
             groupID: "g", generation: group.generation, memberID: member,
@@ -35,13 +35,31 @@ struct GroupMachineTests {
     }
 
     /// A stable group of `a` (the leader) and `b`.
-    private mutating func makeStable(instance: String? = nil) {
+    private func makeStable(instance: String? = nil) {
         _ = join(Self.request(instance: instance), as: "a")
         _ = join(Self.request(), as: "b")
         _ = join(Self.request("a", instance: instance), as: "")
         _ = sync("b")
         _ = sync("a", ["a": [1], "b": [2]])
         #expect(group.phase == .stable)
+    }
+
+    private func heartbeat(_ request: HeartbeatRequest, now: Int64) -> ProtocolError {
+        group.heartbeat(request, now: now)
+    }
+
+    private func checkCommit(memberID: String, instanceID: String?, generation: Int32, now: Int64) -> ProtocolError {
+        group.checkCommit(memberID: memberID, instanceID: instanceID, generation: generation, now: now)
+    }
+
+    private func leave(memberID: String, instanceID: String?, now: Int64) -> (ProtocolError, [GroupAction]) {
+        group.leave(memberID: memberID, instanceID: instanceID, now: now)
+    }
+
+    private func tick(now: Int64) -> [GroupAction] { group.tick(now: now) }
+
+    private func sync(_ request: SyncGroupRequest, token: ReplyToken) -> [GroupAction] {
+        group.sync(request, token: token, now: 0)
     }
 
     private static func joined(_ actions: [GroupAction]) -> [JoinGroupResponse] {
@@ -53,7 +71,7 @@ struct GroupMachineTests {
     }
 
     @Test("The first member begins generation 1 as its leader")
-    mutating func first() {
+    func first() {
         let answers = Self.joined(join(Self.request(), as: "a"))
         #expect(answers.count == 1)
         #expect(answers.first?.generation == 1)
@@ -63,7 +81,7 @@ struct GroupMachineTests {
     }
 
     @Test("A new member is told its id first and joins with it")
-    mutating func knownMember() {
+    func knownMember() {
         let client = GroupMachine.Client(id: "c", host: "", needsKnownMemberID: true)
         let first = Self.joined(join(Self.request(), as: "a", client: client))
         #expect(first.first?.error == .memberIDRequired)
@@ -74,21 +92,21 @@ struct GroupMachineTests {
     }
 
     @Test("An id that was given out and not used is forgotten after the session time-out")
-    mutating func pendingExpires() {
+    func pendingExpires() {
         let client = GroupMachine.Client(id: "c", host: "", needsKnownMemberID: true)
         _ = join(Self.request(), as: "a", client: client)
         #expect(group.nextDeadline == 10_000)
-        _ = group.tick(now: 10_000)
+        _ = tick(now: 10_000)
         #expect(group.isUnused)
         #expect(Self.joined(join(Self.request("a"), as: "")).first?.error == .unknownMemberID)
     }
 
     @Test("A second member makes the first join again; the leader's assignment reaches both")
-    mutating func second() {
+    func second() {
         _ = join(Self.request(), as: "a")
         _ = sync("a", ["a": [9]])
         #expect(join(Self.request(), as: "b").isEmpty)
-        #expect(group.heartbeat(.init(groupID: "g", generation: 1, memberID: "a"), now: 0) == .rebalanceInProgress)
+        #expect(heartbeat(.init(groupID: "g", generation: 1, memberID: "a"), now: 0) == .rebalanceInProgress)
         let answers = Self.joined(join(Self.request("a"), as: ""))
         #expect(answers.map(\.generation) == [2, 2])
         #expect(Set(answers.map(\.members.count)) == [2, 0])
@@ -99,53 +117,53 @@ struct GroupMachineTests {
     }
 
     @Test("Heartbeats are checked for member, generation and phase")
-    mutating func heartbeats() {
-        #expect(group.heartbeat(.init(groupID: "g", memberID: "a"), now: 0) == .unknownMemberID)
+    func heartbeats() {
+        #expect(heartbeat(.init(groupID: "g", memberID: "a"), now: 0) == .unknownMemberID)
         makeStable()
         let generation = group.generation
-        #expect(group.heartbeat(.init(groupID: "g", generation: generation, memberID: "a"), now: 0) == .none)
-        #expect(group.heartbeat(.init(groupID: "g", generation: 1, memberID: "a"), now: 0) == .illegalGeneration)
-        #expect(group.heartbeat(.init(groupID: "g", generation: generation, memberID: "x"), now: 0) == .unknownMemberID)
+        #expect(heartbeat(.init(groupID: "g", generation: generation, memberID: "a"), now: 0) == .none)
+        #expect(heartbeat(.init(groupID: "g", generation: 1, memberID: "a"), now: 0) == .illegalGeneration)
+        #expect(heartbeat(.init(groupID: "g", generation: generation, memberID: "x"), now: 0) == .unknownMemberID)
     }
 
     @Test("A member without heartbeats is dropped when its session is over")
-    mutating func session() {
+    func session() {
         makeStable()
-        _ = group.heartbeat(.init(groupID: "g", generation: group.generation, memberID: "a"), now: 6_000)
-        _ = group.tick(now: 10_000)
+        _ = heartbeat(.init(groupID: "g", generation: group.generation, memberID: "a"), now: 6_000)
+        _ = tick(now: 10_000)
         #expect(group.members.map(\.id) == ["a"])
         #expect(group.phase == .preparingRebalance)
     }
 
     @Test("A rebalance goes on without dynamic members that do not join in time")
-    mutating func rebalanceTimeout() {
+    func rebalanceTimeout() {
         makeStable()
         _ = join(Self.request(), as: "c", now: 0)
         for time in stride(from: Int64(5_000), through: 25_000, by: 5_000) {
-            _ = group.heartbeat(.init(groupID: "g", generation: group.generation, memberID: "a"), now: time)
-            _ = group.heartbeat(.init(groupID: "g", generation: group.generation, memberID: "b"), now: time)
-            _ = group.tick(now: time)
+            _ = heartbeat(.init(groupID: "g", generation: group.generation, memberID: "a"), now: time)
+            _ = heartbeat(.init(groupID: "g", generation: group.generation, memberID: "b"), now: time)
+            _ = tick(now: time)
         }
-        let answers = Self.joined(group.tick(now: 30_000))
+        let answers = Self.joined(tick(now: 30_000))
         #expect(answers.map(\.memberID) == ["c"])
         #expect(group.members.map(\.id) == ["c"])
         #expect(group.leader == "c")
     }
 
     @Test("The last member that leaves empties the group and raises the generation")
-    mutating func leave() {
+    func leave() {
         _ = join(Self.request(), as: "a")
         _ = sync("a", ["a": [1]])
-        let (error, actions) = group.leave(memberID: "a", instanceID: nil, now: 0)
+        let (error, actions) = leave(memberID: "a", instanceID: nil, now: 0)
         #expect(error == .none)
         #expect(actions == [.persist])
         #expect(group.phase == .empty)
         #expect(group.generation == 2)
-        #expect(group.leave(memberID: "a", instanceID: nil, now: 0).0 == .unknownMemberID)
+        #expect(leave(memberID: "a", instanceID: nil, now: 0).0 == .unknownMemberID)
     }
 
     @Test("A static member takes over from its former self without a rebalance, and fences it")
-    mutating func staticMember() {
+    func staticMember() {
         makeStable(instance: "i")
         let generation = group.generation
         let actions = join(Self.request(instance: "i"), as: "a2")
@@ -154,11 +172,11 @@ struct GroupMachineTests {
         #expect(group.phase == .stable)
         #expect(Self.synced(sync("a2")).first?.assignment == [1])
         let old = HeartbeatRequest(groupID: "g", generation: generation, memberID: "a", groupInstanceID: "i")
-        #expect(group.heartbeat(old, now: 0) == .fencedInstanceID)
+        #expect(heartbeat(old, now: 0) == .fencedInstanceID)
     }
 
     @Test("Members without a common protocol do not come together")
-    mutating func protocols() {
+    func protocols() {
         _ = join(Self.request(protocols: ["range", "sticky"]), as: "a")
         #expect(Self.joined(join(Self.request(protocols: ["other"]), as: "b")).first?.error == .inconsistentGroupProtocol)
         _ = join(Self.request(protocols: ["sticky"]), as: "b")
@@ -166,14 +184,14 @@ struct GroupMachineTests {
     }
 
     @Test("A time-out of the session outside the bounds is refused")
-    mutating func bounds() {
+    func bounds() {
         var request = Self.request()
         request.sessionTimeoutMilliseconds = 1
         #expect(Self.joined(join(request, as: "a")).first?.error == .invalidSessionTimeout)
     }
 
     @Test("A follower that asks again in a stable group gets the same generation; the leader begins a new one")
-    mutating func rejoin() {
+    func rejoin() {
         makeStable()
         let generation = group.generation
         #expect(Self.joined(join(Self.request("b"), as: "")).first?.generation == generation)
@@ -183,28 +201,28 @@ struct GroupMachineTests {
     }
 
     @Test("Synchronising is refused to strangers, to the past and during a rebalance")
-    mutating func syncErrors() {
+    func syncErrors() {
         makeStable()
         #expect(Self.synced(sync("x")).first?.error == .unknownMemberID)
         let old = SyncGroupRequest(groupID: "g", generation: 0, memberID: "a")
-        #expect(Self.synced(group.sync(old, token: 99, now: 0)).first?.error == .illegalGeneration)
+        #expect(Self.synced(sync(old, token: 99)).first?.error == .illegalGeneration)
         _ = join(Self.request(), as: "c")
         #expect(Self.synced(sync("a")).first?.error == .rebalanceInProgress)
     }
 
     @Test("Commits are checked for membership and generation; without members anybody may commit")
-    mutating func commits() {
-        #expect(group.checkCommit(memberID: "", instanceID: nil, generation: -1, now: 0) == .none)
+    func commits() {
+        #expect(checkCommit(memberID: "", instanceID: nil, generation: -1, now: 0) == .none)
         makeStable()
         let generation = group.generation
-        #expect(group.checkCommit(memberID: "a", instanceID: nil, generation: generation, now: 0) == .none)
-        #expect(group.checkCommit(memberID: "a", instanceID: nil, generation: 1, now: 0) == .illegalGeneration)
-        #expect(group.checkCommit(memberID: "x", instanceID: nil, generation: 1, now: 0) == .unknownMemberID)
-        #expect(group.checkCommit(memberID: "", instanceID: nil, generation: -1, now: 0) == .unknownMemberID)
+        #expect(checkCommit(memberID: "a", instanceID: nil, generation: generation, now: 0) == .none)
+        #expect(checkCommit(memberID: "a", instanceID: nil, generation: 1, now: 0) == .illegalGeneration)
+        #expect(checkCommit(memberID: "x", instanceID: nil, generation: 1, now: 0) == .unknownMemberID)
+        #expect(checkCommit(memberID: "", instanceID: nil, generation: -1, now: 0) == .unknownMemberID)
     }
 
     @Test("A group comes back from its record with its members and assignments")
-    mutating func record() throws {
+    func record() throws {
         makeStable(instance: "i")
         let record = try #require(GroupMembershipRecord(encoded: group.record.encoded()))
         let restored = GroupMachine(id: "g", limits: GroupLimits(), record: record, now: 0)

@@ -7,6 +7,7 @@ import NIOCore
 import TestSupport
 
 /// A broker in this process with a directory of its own.
+@discardableResult
 func withBroker<R>(
     directory: TemporaryDirectory? = nil, _ configure: (inout BrokerOptions) -> Void = { _ in },
     _ body: (EmbeddedBroker) async throws -> R
