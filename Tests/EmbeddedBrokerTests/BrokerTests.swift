@@ -62,7 +62,7 @@ struct BrokerTests {
     func transactions() async throws {
         try await withBroker { broker in
             try await broker.createTopic("t", partitions: 1)
-            let producer = try broker.makeProducer(["transactional.id": "x"])
+            let producer = try broker.makeTransactional()
             try producer.initializeTransactions(timeoutMilliseconds: 10_000)
             try producer.beginTransaction()
             try producer.send(["aborted"], to: "t")
@@ -82,11 +82,11 @@ struct BrokerTests {
     func fencing() async throws {
         try await withBroker { broker in
             try await broker.createTopic("t", partitions: 1)
-            let first = try broker.makeProducer(["transactional.id": "x"])
+            let first = try broker.makeTransactional()
             try first.initializeTransactions(timeoutMilliseconds: 10_000)
             try first.beginTransaction()
             try first.send(["zombie"], to: "t")
-            let second = try broker.makeProducer(["transactional.id": "x"])
+            let second = try broker.makeTransactional()
             try second.initializeTransactions(timeoutMilliseconds: 10_000)
             #expect(throws: KafkaError.self) { try first.commitTransaction(timeoutMilliseconds: 10_000) }
             try second.beginTransaction()
@@ -101,13 +101,13 @@ struct BrokerTests {
         let directory = try TemporaryDirectory()
         try await withBroker(directory: directory) { broker in
             try await broker.createTopic("t", partitions: 1)
-            let producer = try broker.makeProducer(["transactional.id": "x"])
+            let producer = try broker.makeTransactional()
             try producer.initializeTransactions(timeoutMilliseconds: 10_000)
             try producer.beginTransaction()
             try producer.send(["open"], to: "t")
         }
         try await withBroker(directory: directory) { broker in
-            let producer = try broker.makeProducer(["transactional.id": "x"])
+            let producer = try broker.makeTransactional()
             try producer.initializeTransactions(timeoutMilliseconds: 20_000)
             try broker.produce(["plain"], to: "t")
             #expect(try broker.read(1, from: "t", ["isolation.level": "read_committed"]) == ["plain"])

@@ -1,10 +1,11 @@
 // FrameTests: what the broker does with bytes that are not what it expects.
 
-@testable import EmbeddedBroker
 import EmbeddedLog
 import NIOCore
 import TestSupport
 import Testing
+
+@testable import EmbeddedBroker
 
 @Suite("Frames")
 struct FrameTests {
@@ -74,28 +75,32 @@ struct FrameTests {
 
     @Test("Connections beyond the limit are closed")
     func connectionLimit() async throws {
-        try await withBroker({ $0.connectionsMax = 1 }) { broker in
-            let first = try RawClient(port: broker.port)
-            first.send(Self.apiVersions)
-            #expect(!first.receive().isEmpty)
-            #expect(try RawClient(port: broker.port).isClosed)
-        }
+        try await withBroker(
+            configure: { $0.connectionsMax = 1 },
+            body: { broker in
+                let first = try RawClient(port: broker.port)
+                first.send(Self.apiVersions)
+                #expect(!first.receive().isEmpty)
+                #expect(try RawClient(port: broker.port).isClosed)
+            })
     }
 
     @Test("Thousands of damaged frames end in errors and closed connections; the broker goes on", arguments: [1, 2, 3])
     func fuzz(seed: UInt64) async throws {
-        try await withBroker({ $0.store.partitionsMax = 200 }) { broker in
-            try await broker.createTopic("t", partitions: 1)
-            var numbers = SeededNumbers(state: seed)
-            for _ in 0..<150 {
+        try await withBroker(
+            configure: { $0.store.partitionsMax = 200 },
+            body: { broker in
+                try await broker.createTopic("t", partitions: 1)
+                var numbers = SeededNumbers(state: seed)
+                for _ in 0..<150 {
+                    let client = try RawClient(port: broker.port)
+                    for _ in 0..<10 { client.send(Self.damaged(&numbers)) }
+                    client.finishSending()
+                }
                 let client = try RawClient(port: broker.port)
-                for _ in 0..<10 { client.send(Self.damaged(&numbers)) }
-                client.finishSending()
-            }
-            let client = try RawClient(port: broker.port)
-            client.send(Self.apiVersions)
-            #expect(!client.receive().isEmpty)
-        }
+                client.send(Self.apiVersions)
+                #expect(!client.receive().isEmpty)
+            })
     }
 
     private static func damaged(_ numbers: inout SeededNumbers) -> [UInt8] {

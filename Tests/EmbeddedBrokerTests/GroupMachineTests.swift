@@ -1,7 +1,8 @@
 // GroupMachineTests: the edges of a group's state machine, without a network or a clock.
 
-@testable import EmbeddedBroker
 import Testing
+
+@testable import EmbeddedBroker
 
 @Suite("A group's state machine")
 final class GroupMachineTests {
@@ -20,13 +21,16 @@ final class GroupMachineTests {
     }
 
     private func join(
-        _ request: JoinGroupRequest, as id: String, now: Int64 = 0, client: GroupMachine.Client = GroupMachineTests.client
+        _ request: JoinGroupRequest, as id: String, now: Int64 = 0,
+        client: GroupMachine.Client = GroupMachineTests.client
     ) -> [GroupAction] {
         token += 1
         return group.join(request, client: client, newMemberID: id, token: token, now: now)
     }
 
-    private func sync(_ member: String, _ assignments: [String: [UInt8]] = [:], now: Int64 = 0) -> [GroupAction] {
+    private func sync(
+        _ member: String, _ assignments: [String: [UInt8]] = [:], now: Int64 = 0
+    ) -> [GroupAction] {
         token += 1
         let request = SyncGroupRequest(
             groupID: "g", generation: group.generation, memberID: member,
@@ -178,7 +182,8 @@ final class GroupMachineTests {
     @Test("Members without a common protocol do not come together")
     func protocols() {
         _ = join(Self.request(protocols: ["range", "sticky"]), as: "a")
-        #expect(Self.joined(join(Self.request(protocols: ["other"]), as: "b")).first?.error == .inconsistentGroupProtocol)
+        let answers = Self.joined(join(Self.request(protocols: ["other"]), as: "b"))
+        #expect(answers.first?.error == .inconsistentGroupProtocol)
         _ = join(Self.request(protocols: ["sticky"]), as: "b")
         #expect(group.selectedProtocol() == "sticky")
     }

@@ -1,16 +1,17 @@
 // Support: what the broker's tests share.
 
-@testable import EmbeddedBroker
 import EmbeddedLog
 import Kafka
 import NIOCore
 import TestSupport
 
+@testable import EmbeddedBroker
+
 /// A broker in this process with a directory of its own.
 @discardableResult
 func withBroker<R>(
-    directory: TemporaryDirectory? = nil, _ configure: (inout BrokerOptions) -> Void = { _ in },
-    _ body: (EmbeddedBroker) async throws -> R
+    directory: TemporaryDirectory? = nil, configure: (inout BrokerOptions) -> Void = { _ in },
+    body: (EmbeddedBroker) async throws -> R
 ) async throws -> R {
     let directory = try directory ?? TemporaryDirectory()
     var options = BrokerOptions(directory: directory.file("log"))
@@ -33,6 +34,11 @@ extension EmbeddedBroker {
         try configuration.set("statistics.interval.ms", "0")
         for (name, value) in settings { try configuration.set(name, value) }
         return try Producer(configuration: configuration)
+    }
+
+    /// A producer with the transactional id `x`.
+    func makeTransactional() throws -> Producer {
+        try makeProducer(["transactional.id": "x", "transaction.timeout.ms": "20000", "message.timeout.ms": "10000"])
     }
 
     func makeConsumer(group: String = "group", _ settings: [String: String] = [:]) throws -> Consumer {

@@ -1,7 +1,8 @@
 // TransactionMachineTests: the edges of a transaction's state machine.
 
-@testable import EmbeddedBroker
 import Testing
+
+@testable import EmbeddedBroker
 
 @Suite("A transaction's state machine")
 final class TransactionMachineTests {

@@ -24,10 +24,11 @@ struct EmbeddedBrokerTests {
         arguments: [true, false])
     func serves(isDurable: Bool) async throws {
         let kind = isDurable ? ["--data", data] : ["--in-memory-mock"]
-        let arguments = [
-            "--address-file", addressFile, "--topic", "a.inputs:3", "--topic", "b", "--default-partitions", "2",
-            "--exit-with-parent",
-        ] + kind
+        let arguments =
+            [
+                "--address-file", addressFile, "--topic", "a.inputs:3", "--topic", "b", "--default-partitions", "2",
+                "--exit-with-parent",
+            ] + kind
         try await TestProgram.run("embedded-broker", arguments, outputPath: log) { child in
             let configuration = try KafkaConfiguration.consumerDefaults(
                 bootstrapServers: try await address(), group: "g", clientID: "test")
@@ -47,7 +48,8 @@ struct EmbeddedBrokerTests {
 
     @Test("It stops on SIGINT with 0")
     func interrupt() async throws {
-        try await TestProgram.run("embedded-broker", ["--data", data, "--address-file", addressFile], outputPath: log) { child in
+        try await TestProgram.run("embedded-broker", ["--data", data, "--address-file", addressFile], outputPath: log) {
+            child in
             _ = try await address()
             child.send(SIGINT)
             #expect(child.wait(timeoutMilliseconds: 20_000) == .exited(0))

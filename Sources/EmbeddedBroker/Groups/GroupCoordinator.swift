@@ -153,7 +153,8 @@ final class GroupCoordinator {
         guard !offsets.isEmpty else { return nil }
         let position = try write(
             offsets.map {
-                (GroupRecordKey(.pendingOffset, group: id, partition: $0.key, producerID: producerID), $0.value.encoded())
+                let key = GroupRecordKey(.pendingOffset, group: id, partition: $0.key, producerID: producerID)
+                return (key, $0.value.encoded())
             })
         group(orMake: id).pending[producerID, default: [:]].merge(offsets) { _, new in new }
         return position

@@ -146,7 +146,9 @@ extension Broker {
                 var failure = error
                 if failure == .none {
                     let targets = topic.partitions.map { TopicPartition(topic: topic.name, partition: $0.index) }
-                    do throws(LogError) { try groups.removeOffsets(targets, of: request.groupID) } catch { failure = ProtocolError(error) }
+                    do throws(LogError) { try groups.removeOffsets(targets, of: request.groupID) } catch {
+                        failure = ProtocolError(error)
+                    }
                 }
                 return .init(
                     name: topic.name, partitions: topic.partitions.map { .init(index: $0.index, error: failure) })

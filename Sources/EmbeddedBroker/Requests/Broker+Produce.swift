@@ -45,7 +45,9 @@ extension Broker {
     private func append(
         _ records: ByteBuffer?, to target: TopicPartition, _ transactionalID: String?
     ) -> (ProduceResponse.Partition, DurabilityPosition?) {
-        func refuse(_ error: ProtocolError, _ message: String? = nil) -> (ProduceResponse.Partition, DurabilityPosition?) {
+        func refuse(
+            _ error: ProtocolError, _ message: String? = nil
+        ) -> (ProduceResponse.Partition, DurabilityPosition?) {
             (ProduceResponse.Partition(index: target.partition, error: error, message: message), nil)
         }
         guard let log = partition(target.topic, target.partition) else { return refuse(.unknownTopicOrPartition) }

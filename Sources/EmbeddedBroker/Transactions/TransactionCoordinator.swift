@@ -230,7 +230,9 @@ final class TransactionCoordinator {
                 if machine.updatedAt < now - Self.expiryIntervalMilliseconds { finish(id) { _ in } }
             } else if machine.phase != .ongoing, machine.updatedAt < now - Self.expiryMilliseconds {
                 let key = TransactionRecordKey(transactionalID: id)
-                guard (try? log.append([LogRecord(key: key.encoded(), value: nil, timestamp: now)])) != nil else { return }
+                guard (try? log.append([LogRecord(key: key.encoded(), value: nil, timestamp: now)])) != nil else {
+                    return
+                }
                 machines[id] = nil
             }
         }
