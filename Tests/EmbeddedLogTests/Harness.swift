@@ -129,3 +129,9 @@ func code(_ body: () throws -> Void) -> LogError.Code? {
         return (error as? LogError)?.code
     }
 }
+
+extension RecordBatchReader {
+    static func batches(in bytes: [UInt8]) -> [(header: BatchHeader, range: Range<Int>)] { batches(bytes.span.bytes) }
+
+    static func records(in bytes: [UInt8]) throws -> [LogRecord] { try records(bytes.span.bytes) }
+}
