@@ -53,7 +53,8 @@ struct Harness {
     let store: LogStore
 
     init(
-        _ fileSystem: MemoryFileSystem = MemoryFileSystem(), clock: TestClock = TestClock(), policy: FlushPolicy = .none,
+        _ fileSystem: MemoryFileSystem = MemoryFileSystem(), clock: TestClock = TestClock(),
+        policy: FlushPolicy = .none,
         _ adjust: (inout StoreOptions) -> Void = { _ in }
     ) throws {
         self.fileSystem = fileSystem

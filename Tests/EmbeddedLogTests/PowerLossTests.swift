@@ -107,7 +107,8 @@ struct PowerLossTests {
         _ fileSystem: MemoryFileSystem, _ model: Model, _ promise: Promise, steps: Int, _ random: inout SeededRandom
     ) throws {
         let harness = try Harness(fileSystem, policy: .groupCommit)
-        let log = try harness.store.partition("t", 0)
+        let log =
+            try harness.store.partition("t", 0)
             ?? harness.store.createTopic("t", partitions: 1, overrides: ["segment.bytes": "1500"]).partitions[0]
         promise.values.withLock { $0 = (log.logEndOffset, log.logStartOffset, true) }
         for step in 0..<steps {

@@ -126,7 +126,7 @@ struct StoreTests {
             #expect(code { _ = try harness.store.createTopic("u\(free)", partitions: 1) } == .storage)
             #expect(try log.values() == ["a"])
         }
-        harness.fileSystem.state.withLock { $0.free = Int.max }
+        harness.fileSystem.state.withLock { $0.free = 1 << 50 }
         try log.put("b")
         try log.put(String(repeating: "z", count: 900))
         #expect(try log.records().count == 3 && log.segments.count == 2)
