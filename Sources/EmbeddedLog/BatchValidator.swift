@@ -37,7 +37,8 @@ struct BatchValidator {
         }
         guard remaining >= BatchHeader.size else { throw corrupt("\(remaining) bytes cannot be a record batch") }
         let header = BatchHeader(set, at: position)
-        guard header.batchLength >= Int32(BatchHeader.size - BatchHeader.lengthPrefix), header.byteCount <= remaining else {
+        guard header.batchLength >= Int32(BatchHeader.size - BatchHeader.lengthPrefix), header.byteCount <= remaining
+        else {
             throw corrupt("batch length \(header.batchLength) does not fit the \(remaining) bytes sent")
         }
         if origin == .client, header.byteCount > config.messageBytesMax {

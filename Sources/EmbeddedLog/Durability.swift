@@ -106,7 +106,9 @@ final class Durability {
         }
     }
 
-    private func finished(_ result: Result<[Bool], LogError>, _ work: [FlushWork], _ logs: [PartitionLog], covered: UInt64) {
+    private func finished(
+        _ result: Result<[Bool], LogError>, _ work: [FlushWork], _ logs: [PartitionLog], covered: UInt64
+    ) {
         isRunning = false
         switch result {
         case .failure(let error):
@@ -145,7 +147,8 @@ final class Durability {
         } catch {
             health.fail()
             return .failure(
-                LogError(.storage, "\(error.message); restart the broker after mending the disk: it will recover the log"))
+                LogError(
+                    .storage, "\(error.message); restart the broker after mending the disk: it will recover the log"))
         }
         for piece in work {
             guard let checkpoint = piece.checkpoint else {

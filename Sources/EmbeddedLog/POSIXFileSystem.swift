@@ -9,7 +9,8 @@ public struct POSIXFileSystem: FileSystem {
 
     public func open(_ path: String, create: Bool) throws(FileError) -> any LogFile {
         let flags = O_RDWR | O_CLOEXEC | (create ? O_CREAT : 0)
-        return POSIXFile(descriptor: try Self.retrying("open", path) { unsafe Glibc.open(path, flags, 0o644) }, path: path)
+        return POSIXFile(
+            descriptor: try Self.retrying("open", path) { unsafe Glibc.open(path, flags, 0o644) }, path: path)
     }
 
     public func rename(_ path: String, to newPath: String) throws(FileError) {
@@ -57,7 +58,9 @@ public struct POSIXFileSystem: FileSystem {
     }
 
     public func lock(_ path: String) throws(FileError) -> any AnyObject & Sendable {
-        let descriptor = try Self.retrying("open", path) { unsafe Glibc.open(path, O_RDWR | O_CLOEXEC | O_CREAT, 0o644) }
+        let descriptor = try Self.retrying("open", path) {
+            unsafe Glibc.open(path, O_RDWR | O_CLOEXEC | O_CREAT, 0o644)
+        }
         let file = POSIXFile(descriptor: descriptor, path: path)
         guard flock(descriptor, LOCK_EX | LOCK_NB) != 0 else { return file }
         if errno == EWOULDBLOCK { throw FileError(.locked, "\(path) is locked by another process") }

@@ -38,6 +38,7 @@ extension PartitionLog {
     /// Ends a producer's transaction in this partition with a commit or abort marker.
     ///
     /// Without an open transaction the marker is written all the same (it fences older epochs), as in Kafka.
+    @discardableResult
     public func appendMarker(
         producerID: Int64, producerEpoch: Int16, coordinatorEpoch: Int32, commit: Bool, leaderEpoch: Int32 = 0
     ) throws(LogError) -> AppendResult {

@@ -17,7 +17,8 @@ extension PartitionLog {
                 "offset \(offset) of \(topic)-\(index); it holds \(logStartOffset) up to before \(logEndOffset)")
         }
         let limit = isolation == .readCommitted ? lastStableOffset : highWatermark
-        guard offset < limit, maxBytes > 0 || atLeastOneBatch, let found = try batch(holding: offset, below: limit) else {
+        guard offset < limit, maxBytes > 0 || atLeastOneBatch, let found = try batch(holding: offset, below: limit)
+        else {
             return slice(nil, 0, 0, [])
         }
         let segment = segments[found.segment]
@@ -83,7 +84,9 @@ extension PartitionLog {
             var scanner = SegmentScanner(
                 file, from: index.position(forTimestamp: timestamp), to: segment.size)
             while let batch = try scanner.next(), batch.header.baseOffset < highWatermark {
-                guard batch.header.maxTimestamp >= timestamp, batch.header.lastOffset >= logStartOffset else { continue }
+                guard batch.header.maxTimestamp >= timestamp, batch.header.lastOffset >= logStartOffset else {
+                    continue
+                }
                 if let found = try record(in: batch, scanner, where: { $0 >= timestamp }) { return found }
             }
         }
@@ -94,7 +97,8 @@ extension PartitionLog {
     public func offsetOfMaxTimestamp() throws(LogError) -> TimestampedOffset? {
         var largest = Int64.min
         var place: Int?
-        for number in segments.indices where segments[number].size > 0 && endOffset(ofSegment: number) > logStartOffset {
+        for number in segments.indices where segments[number].size > 0 && endOffset(ofSegment: number) > logStartOffset
+        {
             let timestamp = try maxTimestamp(of: segments[number])
             if timestamp > largest { (largest, place) = (timestamp, number) }
         }

@@ -160,7 +160,9 @@ public final class PartitionLog {
                 self.checkpoint.recoveryPoint = recoveryPoint
             }
         }
-        if context.options.flushPolicy == .groupCommit, let end = work.endOffset, !isDeleted { raiseHighWatermark(to: end) }
+        if context.options.flushPolicy == .groupCommit, let end = work.endOffset, !isDeleted {
+            raiseHighWatermark(to: end)
+        }
     }
 
     /// Shows what lies below `offset`.

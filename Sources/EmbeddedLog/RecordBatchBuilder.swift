@@ -63,7 +63,9 @@ public struct BatchProducer: Sendable, Equatable {
 public enum RecordBatchBuilder {
     /// One batch with these records, base offset 0; the log sets the offset when it appends.
     public static func batch(_ records: [LogRecord], producer: BatchProducer? = nil) -> [UInt8] {
-        batch(records, producer: producer, attributes: producer?.isTransactional == true ? BatchHeader.transactionalBit : 0)
+        batch(
+            records, producer: producer,
+            attributes: producer?.isTransactional == true ? BatchHeader.transactionalBit : 0)
     }
 
     /// A transaction marker: a control batch with one record.

@@ -100,7 +100,8 @@ public enum RecordBatchReader {
         for (header, range) in batches(bytes) where !header.isControl {
             guard !header.isCompressed else {
                 throw LogError(
-                    .unsupportedForMessageFormat, "batch at offset \(header.baseOffset) is compressed; read it with a client")
+                    .unsupportedForMessageFormat,
+                    "batch at offset \(header.baseOffset) is compressed; read it with a client")
             }
             var reader = RecordReader(header, batchStart: range.lowerBound)
             while let view = reader.next(bytes) { records.append(record(view, header, bytes)) }

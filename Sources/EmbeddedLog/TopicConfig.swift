@@ -50,7 +50,8 @@ public struct TopicConfig: Sendable, Equatable {
     /// The value of a setting as text; nil for a name the log does not know.
     public func value(of name: String) -> String? {
         switch name {
-        case "cleanup.policy": [compacts ? "compact" : nil, deletes ? "delete" : nil].compactMap { $0 }.joined(separator: ",")
+        case "cleanup.policy":
+            [compacts ? "compact" : nil, deletes ? "delete" : nil].compactMap { $0 }.joined(separator: ",")
         case "compression.type": "producer"
         case "delete.retention.ms": "\(deleteRetentionMilliseconds)"
         case "file.delete.delay.ms": "0"
@@ -105,7 +106,8 @@ public struct TopicConfig: Sendable, Equatable {
         case "segment.bytes": segmentBytes = try Self.integer(name, value, 1024...Int64(Int32.max))
         case "segment.ms": segmentMilliseconds = try Self.integer(name, value, 1...millisecondsMax)
         default:
-            throw LogError(.invalidConfig, "unknown topic setting \(name); known: \(Self.names.joined(separator: ", "))")
+            throw LogError(
+                .invalidConfig, "unknown topic setting \(name); known: \(Self.names.joined(separator: ", "))")
         }
     }
 

@@ -103,14 +103,17 @@ struct AppendTests {
             let again = try log.put("x", producer: BatchProducer(id: 9, epoch: 0, baseSequence: Int32(sequence)))
             #expect(again.isDuplicate && again.baseOffset == Int64(sequence))
         }
-        #expect(code { try log.put("x", producer: BatchProducer(id: 9, epoch: 0, baseSequence: 1)) }
-            == .outOfOrderSequenceNumber)
-        #expect(code { try log.put("x", producer: BatchProducer(id: 9, epoch: 0, baseSequence: 8)) }
-            == .outOfOrderSequenceNumber)
+        #expect(
+            code { try log.put("x", producer: BatchProducer(id: 9, epoch: 0, baseSequence: 1)) }
+                == .outOfOrderSequenceNumber)
+        #expect(
+            code { try log.put("x", producer: BatchProducer(id: 9, epoch: 0, baseSequence: 8)) }
+                == .outOfOrderSequenceNumber)
         #expect(try log.values() == ["0", "1", "2", "3", "4", "5", "6"])
     }
 
-    @Test("Sequences wrap around; an unknown producer may start anywhere; a new epoch starts at 0 and fences the old one")
+    @Test(
+        "Sequences wrap around; an unknown producer may start anywhere; a new epoch starts at 0 and fences the old one")
     func sequences() throws {
         let log = try Harness().topic()
         let last = Int32.max
@@ -118,11 +121,13 @@ struct AppendTests {
         #expect(log.producer(1)?.lastSequence == 0)
         #expect(try log.put("a", "b", producer: BatchProducer(id: 1, epoch: 0, baseSequence: last)).isDuplicate)
         try log.put("c", producer: BatchProducer(id: 1, epoch: 0, baseSequence: 1))
-        #expect(code { try log.put("x", producer: BatchProducer(id: 1, epoch: 1, baseSequence: 5)) }
-            == .outOfOrderSequenceNumber)
+        #expect(
+            code { try log.put("x", producer: BatchProducer(id: 1, epoch: 1, baseSequence: 5)) }
+                == .outOfOrderSequenceNumber)
         try log.put("d", producer: BatchProducer(id: 1, epoch: 1, baseSequence: 0))
-        #expect(code { try log.put("x", producer: BatchProducer(id: 1, epoch: 0, baseSequence: 2)) }
-            == .invalidProducerEpoch)
+        #expect(
+            code { try log.put("x", producer: BatchProducer(id: 1, epoch: 0, baseSequence: 2)) }
+                == .invalidProducerEpoch)
         try log.put("e", producer: BatchProducer(id: 2, epoch: 3, baseSequence: 77))
     }
 

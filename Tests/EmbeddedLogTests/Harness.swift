@@ -53,7 +53,8 @@ struct Harness {
     let store: LogStore
 
     init(
-        _ fileSystem: MemoryFileSystem = MemoryFileSystem(), clock: TestClock = TestClock(), policy: FlushPolicy = .none,
+        _ fileSystem: MemoryFileSystem = MemoryFileSystem(), clock: TestClock = TestClock(),
+        policy: FlushPolicy = .none,
         _ adjust: (inout StoreOptions) -> Void = { _ in }
     ) throws {
         self.fileSystem = fileSystem
@@ -128,4 +129,10 @@ func code(_ body: () throws -> Void) -> LogError.Code? {
     } catch {
         return (error as? LogError)?.code
     }
+}
+
+extension RecordBatchReader {
+    static func batches(in bytes: [UInt8]) -> [(header: BatchHeader, range: Range<Int>)] { batches(bytes.span.bytes) }
+
+    static func records(in bytes: [UInt8]) throws -> [LogRecord] { try records(bytes.span.bytes) }
 }

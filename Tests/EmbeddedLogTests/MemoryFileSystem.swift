@@ -31,7 +31,7 @@ final class MemoryFileSystem: FileSystem {
 
     struct State {
         var nodes: [Node] = [Node(isDirectory: true)]
-        var free = Int.max
+        var free = 1 << 50
         var syncFails = false
         var syncs = 0
         var locks: Set<String> = []
@@ -61,7 +61,8 @@ final class MemoryFileSystem: FileSystem {
 
     func rename(_ path: String, to newPath: String) throws(FileError) {
         let done: Bool = state.withLock { state in
-            guard let (parent, name) = state.parent(path), let (other, newName) = state.parent(newPath), parent == other,
+            guard let (parent, name) = state.parent(path), let (other, newName) = state.parent(newPath),
+                parent == other,
                 let node = state.nodes[parent].entries.removeValue(forKey: name)
             else { return false }
             state.nodes[parent].entries[newName] = node
@@ -131,8 +132,13 @@ final class MemoryFileSystem: FileSystem {
             copy.durable = Self.remains(of: node, chance, &random)
             copy.current = copy.durable
             copy.durableEntries = node.durableEntries
-            let count = chance == 1 ? node.pendingEntries.count : chance == 0 ? 0 : Int.random(
-                in: 0...node.pendingEntries.count, using: &random)
+            let count =
+                chance == 1
+                ? node.pendingEntries.count
+                : chance == 0
+                    ? 0
+                    : Int.random(
+                        in: 0...node.pendingEntries.count, using: &random)
             for change in node.pendingEntries.prefix(count) {
                 switch change {
                 case .set(let name, let id): copy.durableEntries[name] = id
@@ -255,7 +261,7 @@ final class MemoryFile: LogFile {
     func truncate(to size: Int64) throws(FileError) {
         fileSystem.state.withLock { state in
             let freed = state.nodes[node].current.count - Int(size)
-            if state.free < Int.max { state.free += max(0, freed) }
+            state.free += max(0, freed)
             state.nodes[node].current.resize(Int(size))
             state.nodes[node].pending.append(.truncate(Int(size)))
         }

@@ -6,7 +6,9 @@ import Testing
 
 @Suite("Transactions")
 struct TransactionTests {
-    private func send(_ log: PartitionLog, _ value: String, _ producer: Int64, _ sequence: Int32, epoch: Int16 = 0) throws {
+    private func send(_ log: PartitionLog, _ value: String, _ producer: Int64, _ sequence: Int32, epoch: Int16 = 0)
+        throws
+    {
         try log.put(
             value, producer: BatchProducer(id: producer, epoch: epoch, baseSequence: sequence, isTransactional: true))
     }
@@ -44,8 +46,9 @@ struct TransactionTests {
     func fencing() throws {
         let log = try Harness().topic()
         try send(log, "a", 1, 0)
-        #expect(code { try log.put("x", producer: BatchProducer(id: 1, epoch: 0, baseSequence: 1)) }
-            == .invalidTransactionState)
+        #expect(
+            code { try log.put("x", producer: BatchProducer(id: 1, epoch: 0, baseSequence: 1)) }
+                == .invalidTransactionState)
         try end(log, 1, commit: false, epoch: 1, coordinator: 5)
         #expect(code { try send(log, "x", 1, 1) } == .invalidProducerEpoch)
         #expect(code { try end(log, 1, commit: true) } == .invalidProducerEpoch)

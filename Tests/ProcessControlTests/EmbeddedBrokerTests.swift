@@ -63,7 +63,7 @@ struct EmbeddedBrokerTests {
             (["--address-file", "x", "--topic", "t:none"], "--topic"),
             (["--address-file", "x", "--topic", "t", "--topic", "t:2"], "named twice"),
             (["--address-file", "x", "--brokers", "0"], "--brokers"),
-            (["--address-file", "x", "--no-such-option"], "--no-such-option"),
+            (["--address-file", "x", "--data", "d", "--no-such-option"], "--no-such-option"),
             (["--address-file", "x"], "--data"),
             (["--address-file", "x", "--data", "d", "--fsync", "never"], "--fsync"),
         ])
