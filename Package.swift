@@ -58,6 +58,7 @@ let package = Package(
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .target(name: "CSimdJSON", linkerSettings: [.linkedLibrary("simdjson")]),
         .target(name: "CProcess"),
+        .target(name: "CChecksum"),
 
         // Wrappers.
         library("Kafka", ["CRdKafka"], strictMemory),
@@ -66,6 +67,7 @@ let package = Package(
         library("Tensor", ["COpenBLAS"], strictMemory),
         library("JSONColumns", ["CSimdJSON"], strictMemory),
         library("ProcessControl", ["CProcess"], strictMemory),
+        library("EmbeddedLog", ["CChecksum"], strictMemory),
 
         // Records, contracts, models.
         library("EventContracts", ["Digests"]),
@@ -118,7 +120,10 @@ let package = Package(
                 "StageCommand", "SinkStage", "StageRuntime", "EventContracts", "PipelineContract", "Postgres", "Kafka",
                 logging, argumentParser,
             ]),
-        program("embedded-broker", ["Kafka", "ProcessControl", "Observability", logging, argumentParser]),
+        library("EmbeddedBroker", ["EmbeddedLog", "Observability", logging] + nio),
+        program(
+            "embedded-broker",
+            ["EmbeddedBroker", "EmbeddedLog", "Kafka", "ProcessControl", "Observability", logging, argumentParser]),
 
         // The command line, the local deployment and the verifier.
         library("LocalDeployment", ["Kafka", "Postgres", "PipelineContract", "EventContracts", "ProcessControl"]),
@@ -148,6 +153,8 @@ let package = Package(
                 "Observability", "LocalDeployment", "ProcessControl", "TestSupport", logging,
             ]),
         test("JSONColumnsTests", ["JSONColumns"]),
+        test("EmbeddedLogTests", ["EmbeddedLog"]),
+        test("EmbeddedBrokerTests", ["EmbeddedBroker", "EmbeddedLog", "Kafka", "TestSupport"] + nio),
         test("EventContractsTests", ["EventContracts", "Digests"]),
         test("PipelineContractTests", ["PipelineContract", "EventContracts"]),
         test(

@@ -38,7 +38,7 @@ public struct MockBrokerProvider: BrokerProvider {
         try? FileManager.default.removeItem(atPath: addressFile(data))
         return Launch(
             executable: executable,
-            arguments: ["--address-file", addressFile(data), "--exit-with-parent"]
+            arguments: ["--in-memory-mock", "--address-file", addressFile(data), "--exit-with-parent"]
                 + topics.flatMap { ["--topic", "\($0.name):\($0.partitions)"] })
     }
 

@@ -7,12 +7,14 @@ import Testing
 struct ModuleRules {
     /// Floors of the house, lowest first. A module imports only from floors below its own.
     static let floors: [[String]] = [
-        ["CRdKafka", "CLibPQ", "COpenBLAS", "COpenSSL", "CSimdJSON", "CProcess"],
-        ["Kafka", "Postgres", "Digests", "Tensor", "JSONColumns", "Observability", "ProcessControl"],
+        ["CRdKafka", "CLibPQ", "COpenBLAS", "COpenSSL", "CSimdJSON", "CProcess", "CChecksum"],
+        [
+            "Kafka", "Postgres", "Digests", "Tensor", "JSONColumns", "Observability", "ProcessControl", "EmbeddedLog",
+        ],
         ["EventContracts"],
         ["PipelineContract"],
         ["Transforms", "Inference"],
-        ["Training", "StageRuntime"],
+        ["Training", "StageRuntime", "EmbeddedBroker"],
         ["IngestStage", "TransformStage", "InferenceStage", "SinkStage"],
         ["StageCommand", "LocalDeployment", "Oracle"],
         ["PenstockCommand"],
@@ -21,6 +23,7 @@ struct ModuleRules {
     static let owners = [
         "CRdKafka": "Kafka", "CLibPQ": "Postgres", "COpenBLAS": "Tensor", "COpenSSL": "Digests",
         "CSimdJSON": "JSONColumns", "CProcess": "ProcessControl",
+        "CChecksum": "EmbeddedLog",
     ]
 
     private let repository = Repository()

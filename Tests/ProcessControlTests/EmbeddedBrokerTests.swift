@@ -11,6 +11,7 @@ struct EmbeddedBrokerTests {
     private let directory: TemporaryDirectory
     private var addressFile: String { directory.file("address") }
     private var log: String { directory.file("log") }
+    private var data: String { directory.file("data") }
 
     init() throws { directory = try TemporaryDirectory() }
 
@@ -18,12 +19,16 @@ struct EmbeddedBrokerTests {
         try #require(try await TestProgram.waitFor { TestProgram.contents(of: addressFile) })
     }
 
-    @Test("It serves the topics it was asked for at the address it wrote, and stops on SIGTERM with 0")
-    func serves() async throws {
-        let arguments = [
-            "--address-file", addressFile, "--topic", "a.inputs:3", "--topic", "b", "--default-partitions", "2",
-            "--exit-with-parent",
-        ]
+    @Test(
+        "It serves the topics it was asked for at the address it wrote, and stops on SIGTERM with 0",
+        arguments: [true, false])
+    func serves(isDurable: Bool) async throws {
+        let kind = isDurable ? ["--data", data] : ["--in-memory-mock"]
+        let arguments =
+            [
+                "--address-file", addressFile, "--topic", "a.inputs:3", "--topic", "b", "--default-partitions", "2",
+                "--exit-with-parent",
+            ] + kind
         try await TestProgram.run("embedded-broker", arguments, outputPath: log) { child in
             let configuration = try KafkaConfiguration.consumerDefaults(
                 bootstrapServers: try await address(), group: "g", clientID: "test")
@@ -43,7 +48,8 @@ struct EmbeddedBrokerTests {
 
     @Test("It stops on SIGINT with 0")
     func interrupt() async throws {
-        try await TestProgram.run("embedded-broker", ["--address-file", addressFile], outputPath: log) { child in
+        try await TestProgram.run("embedded-broker", ["--data", data, "--address-file", addressFile], outputPath: log) {
+            child in
             _ = try await address()
             child.send(SIGINT)
             #expect(child.wait(timeoutMilliseconds: 20_000) == .exited(0))
@@ -57,7 +63,9 @@ struct EmbeddedBrokerTests {
             (["--address-file", "x", "--topic", "t:none"], "--topic"),
             (["--address-file", "x", "--topic", "t", "--topic", "t:2"], "named twice"),
             (["--address-file", "x", "--brokers", "0"], "--brokers"),
-            (["--address-file", "x", "--no-such-option"], "--no-such-option"),
+            (["--address-file", "x", "--data", "d", "--no-such-option"], "--no-such-option"),
+            (["--address-file", "x"], "--data"),
+            (["--address-file", "x", "--data", "d", "--fsync", "never"], "--fsync"),
         ])
     func wrongUse(arguments: [String], complaint: String) async throws {
         try await TestProgram.run("embedded-broker", arguments, outputPath: log) { child in
@@ -68,7 +76,7 @@ struct EmbeddedBrokerTests {
 
     @Test("An address file that cannot be written ends it with 1")
     func unwritable() async throws {
-        let arguments = ["--address-file", directory.file("no/such/place")]
+        let arguments = ["--data", data, "--address-file", directory.file("no/such/place")]
         try await TestProgram.run("embedded-broker", arguments, outputPath: log) { child in
             #expect(child.wait(timeoutMilliseconds: 20_000) == .exited(1))
         }
@@ -79,7 +87,7 @@ struct EmbeddedBrokerTests {
     func exitWithParent() async throws {
         // The shell is the broker's parent; it tells the broker's id and is killed without a chance to clean up.
         let program = "\(TestProgram.productsDirectory)/embedded-broker"
-        let script = "'\(program)' --address-file '\(addressFile)' --exit-with-parent & echo $!; wait"
+        let script = "'\(program)' --data '\(data)' --address-file '\(addressFile)' --exit-with-parent & echo $!; wait"
         let shell = try ChildProcess(executable: "/bin/sh", arguments: ["-c", script], outputPath: log)
         _ = try await address()
         let text = try #require(TestProgram.contents(of: log)?.split(separator: "\n").first { Int32($0) != nil })

@@ -1,0 +1,9 @@
+// Hexadecimal: fixed-width hexadecimal numbers in file names and metadata.
+
+enum Hexadecimal {
+    /// Sixteen digits.
+    static func text(_ value: UInt64) -> String {
+        let digits = String(value, radix: 16)
+        return String(repeating: "0", count: 16 - digits.count) + digits
+    }
+}
