@@ -70,7 +70,7 @@ struct PowerLossTests {
         }
         try workload(fileSystem, model, promise, steps: 120, &random)
         let images = promise.images.withLock { $0 }
-        #expect(images.count >= 20, "seed \(seed)")
+        #expect(images.count >= 25, "seed \(seed)")
         for (number, image) in images.enumerated() {
             try check(image, model, "seed \(seed), image \(number)")
         }
