@@ -27,6 +27,8 @@ struct CompactionJob: Sendable {
     struct Output: Sendable {
         var segments: [Outcome]
         var compactedTo: Int64
+        /// Whether the keys of all dirty segments fitted in memory; else another pass follows.
+        var isComplete: Bool
     }
 
     /// 128 bits of a keyed hash of a record's key: of a billion keys no two are expected to collide.
@@ -62,7 +64,8 @@ struct CompactionJob: Sendable {
             outcomes.append(
                 try rewrite(input, lastOffsets, isWhollyMapped: input.endOffset <= mappedTo, &hidesValues))
         }
-        return Output(segments: outcomes, compactedTo: mappedTo)
+        return Output(
+            segments: outcomes, compactedTo: mappedTo, isComplete: mappedTo == inputs.last?.endOffset ?? mappedTo)
     }
 
     /// Notes the last offset of each key; false when the map is full, with `mappedTo` after the last batch noted.

@@ -189,15 +189,16 @@ extension PartitionLog {
         let next = Segment(baseOffset: logEndOffset, directory: directory)
         try storing { () throws(FileError) in
             let fileSystem = context.fileSystem
-            let indexFile = try fileSystem.write(
-                index.encode(base: closing.baseOffset, segmentSize: closing.size), to: closing.indexPath)
-            let snapshot = try fileSystem.write(ProducerSnapshot.encode(producerTable), to: next.snapshotPath)
-            let file = try fileSystem.open(next.logPath, create: true)
-            try file.truncate(to: 0)
             if activeNeedsTruncation {
                 try closingFile.truncate(to: closing.size)
                 activeNeedsTruncation = false
             }
+            let indexFile = try fileSystem.write(
+                index.encode(base: closing.baseOffset, segmentSize: closing.size), to: closing.indexPath)
+            let snapshot = try fileSystem.write(ProducerSnapshot.encode(producerTable), to: next.snapshotPath)
+            // Last: a new file that stayed after a failure would stand between older and newer records. It is empty, as
+            // recovery removes every file behind the log's end.
+            let file = try fileSystem.open(next.logPath, create: true)
             next.file = file
             unsyncedFiles += [closingFile, indexFile, snapshot]
         }

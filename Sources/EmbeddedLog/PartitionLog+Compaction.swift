@@ -80,5 +80,6 @@ extension PartitionLog {
             return Self.write(marks, in: directory, fileSystem, health)
         } then: { _ in
         }
+        if !output.isComplete { startCompaction(now: context.clock()) }
     }
 }

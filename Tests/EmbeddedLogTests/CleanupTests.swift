@@ -135,11 +135,11 @@ struct CleanupTests {
         let log = try harness.topic([
             "cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0", "delete.retention.ms": "0",
         ])
-        var hidden = RecordBatchBuilder.batch([.text("old")])
+        var hidden = RecordBatchBuilder.batch([.text("old", key: "h")])
         hidden.setInteger(Int16(1), at: 21)
         RecordBatchBuilder.seal(&hidden)
         try log.append(hidden)
-        try log.append(RecordBatchBuilder.batch([LogRecord(key: Array("k".utf8), value: nil, timestamp: 1)]))
+        try log.append(RecordBatchBuilder.batch([LogRecord(key: Array("h".utf8), value: nil, timestamp: 1)]))
         for _ in 0..<3 {
             try log.roll()
             try log.put("roll")
