@@ -1,6 +1,7 @@
 // BrokerProvider: which Kafka broker a local deployment uses.
 
 import FoundationEssentials
+import Glibc
 
 /// The one place that knows what kind of broker runs. Consumers and commands only ever see its bootstrap address.
 public protocol BrokerProvider: Sendable {
@@ -42,12 +43,70 @@ public struct MockBrokerProvider: BrokerProvider {
                 + topics.flatMap { ["--topic", "\($0.name):\($0.partitions)"] })
     }
 
-    public func bootstrapServers(data: DataDirectory) -> String? {
-        guard let bytes = FileManager.default.contents(atPath: addressFile(data)) else { return nil }
-        // Written in one piece by the broker, once it listens.
+    public func bootstrapServers(data: DataDirectory) -> String? { AddressFile.read(addressFile(data)) }
+}
+
+/// What a broker writes once it listens.
+private enum AddressFile {
+    static func read(_ path: String) -> String? {
+        guard let bytes = FileManager.default.contents(atPath: path) else { return nil }
+        // Written in one piece by the broker.
         let address = String(decoding: bytes, as: UTF8.self).filter { !$0.isWhitespace }
         return address.isEmpty ? nil : address
     }
+}
+
+/// A TCP port on 127.0.0.1.
+private enum LoopbackPort {
+    /// Whether it could be bound just now.
+    static func isFree(_ port: UInt16) -> Bool {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        guard descriptor >= 0 else { return false }
+        defer { close(descriptor) }
+        var reuse: Int32 = 1
+        setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &reuse, socklen_t(MemoryLayout<Int32>.size))
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = port.bigEndian
+        address.sin_addr = in_addr(s_addr: UInt32(0x7f00_0001).bigEndian)
+        return withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
+            }
+        }
+    }
+}
+
+/// Our own durable log in a process of its own: records, groups and the cluster id survive a restart.
+public struct EmbeddedLogProvider: BrokerProvider {
+    public var executable: String
+    /// Topics to make where they are missing.
+    public var topics: [(name: String, partitions: Int)]
+
+    public init(executable: String, topics: [(name: String, partitions: Int)]) {
+        self.executable = executable
+        self.topics = topics
+    }
+
+    public var isDurable: Bool { true }
+    public var consumerSettings: [String] { [] }
+
+    private func addressFile(_ data: DataDirectory) -> String { "\(data.run)/broker.address" }
+
+    public func launch(data: DataDirectory) throws(DeploymentError) -> Launch? {
+        // A broker that is started again keeps its address, so that its clients find it without being told.
+        let before = bootstrapServers(data: data).flatMap { $0.split(separator: ":").last }.flatMap { UInt16($0) }
+        let port = before.flatMap { LoopbackPort.isFree($0) ? $0 : nil } ?? 0
+        try? FileManager.default.removeItem(atPath: addressFile(data))
+        return Launch(
+            executable: executable,
+            arguments: [
+                "--data", "\(data.path)/broker", "--listen", "127.0.0.1:\(port)", "--auto-create", "false",
+                "--address-file", addressFile(data), "--exit-with-parent",
+            ] + topics.flatMap { ["--topic", "\($0.name):\($0.partitions)"] })
+    }
+
+    public func bootstrapServers(data: DataDirectory) -> String? { AddressFile.read(addressFile(data)) }
 }
 
 /// A cluster that somebody else runs.

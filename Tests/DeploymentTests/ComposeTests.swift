@@ -33,7 +33,8 @@ struct ComposeTests {
             "penstock.housing.\($0):1"
         }
         let broker = try TestProgram.start(
-            "embedded-broker", ["--in-memory-mock", "--address-file", address] + (topics + single).flatMap { ["--topic", $0] },
+            "embedded-broker",
+            ["--in-memory-mock", "--address-file", address] + (topics + single).flatMap { ["--topic", $0] },
             outputPath: directory.file("broker.log"))
         defer { broker.stop(graceMilliseconds: 10_000) }
         let server = try TestPostgres.makeServer()

@@ -14,6 +14,8 @@ struct PrivateStack {
     var settings: [String] = []
     /// Of each topic with more than one; nil as the pipeline says.
     var partitions: Int?
+    /// The in-memory mock cluster instead of the durable log.
+    var isMock = false
 
     /// Returns once every process is ready.
     func start(_ contract: Pipeline) throws -> BackgroundStack {
@@ -27,26 +29,28 @@ struct PrivateStack {
         let programs = Programs.directory
         var configuration = DeploymentConfiguration(
             data: data, programs: programs, pipeline: pipelinePath, artifacts: data.artifacts,
-            broker: MockBrokerProvider(
-                executable: "\(programs)/embedded-broker", contract: contract, partitions: partitions),
+            broker: EmbeddedBrokers.provider(
+                isMock: isMock, executable: "\(programs)/embedded-broker", contract: contract, partitions: partitions),
             postgres: nil)
         configuration.instances = instances
         configuration.settings = settings
-        let arguments = partitions.map { ["--partitions", String($0)] } ?? []
+        let arguments = (partitions.map { ["--partitions", String($0)] } ?? []) + (isMock ? ["--in-memory-mock"] : [])
         let stack = try BackgroundStack.start(configuration, exitsWithParent: true, arguments: arguments)
         _ = try stack.waitUntilReady(seconds: DemoCommand.startSecondsMax) { Progress.wait(for: $0) }
         return stack
     }
 }
 
-extension MockBrokerProvider {
-    /// The topics of a pipeline.
+/// The brokers of this machine.
+enum EmbeddedBrokers {
     /// - Parameter partitions: of each topic with more than one, in place of what the pipeline says.
-    init(executable: String, contract: Pipeline, partitions: Int?) {
-        self.init(
-            executable: executable,
-            topics: contract.topicSettings.map { setting in
-                (setting.topic, setting.partitions > 1 ? partitions ?? setting.partitions : setting.partitions)
-            })
+    static func provider(
+        isMock: Bool, executable: String, contract: Pipeline, partitions: Int?
+    ) -> any BrokerProvider {
+        let topics = contract.topicSettings.map { setting in
+            (setting.topic, setting.partitions > 1 ? partitions ?? setting.partitions : setting.partitions)
+        }
+        guard isMock else { return EmbeddedLogProvider(executable: executable, topics: topics) }
+        return MockBrokerProvider(executable: executable, topics: topics)
     }
 }

@@ -41,6 +41,9 @@ struct UpOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Partitions of the embedded broker's topics, for benchmarks.", visibility: .hidden))
     var partitions: Int?
 
+    @Flag(help: "Use librdkafka's mock cluster as the broker: memory only, a few MiB a partition, new at each start.")
+    var inMemoryMock = false
+
     func configuration() throws -> (DeploymentConfiguration, Pipeline) {
         guard (1...64).contains(instances) else { throw CommandFailure.usage("--instances: choose 1 to 64") }
         let environment = ProcessInfo.processInfo.environment
@@ -58,8 +61,9 @@ struct UpOptions: ParsableArguments {
             if let servers {
                 ExternalBrokerProvider(servers: servers)
             } else {
-                MockBrokerProvider(
-                    executable: "\(programs)/embedded-broker", contract: contract, partitions: partitions)
+                EmbeddedBrokers.provider(
+                    isMock: inMemoryMock, executable: "\(programs)/embedded-broker", contract: contract,
+                    partitions: partitions)
             }
         var configuration = DeploymentConfiguration(
             data: data.directory, programs: programs, pipeline: path, artifacts: artifacts.directory, broker: broker,
@@ -77,8 +81,8 @@ struct UpCommand: ParsableCommand {
         abstract: "Start broker, PostgreSQL and all consumers on this machine.",
         discussion: """
             Returns when every process is ready; they go on in the background until 'penstock down'. Logs, addresses and
-            state are in the data directory. The embedded broker keeps its records in memory: rows stay in PostgreSQL
-            over a restart, topics do not.
+            state are in the data directory, and so are PostgreSQL's tables and the embedded broker's topics: they are
+            there again after 'down' and 'up'.
 
             Example: penstock up --pipeline topics/housing
             Example: penstock up --bootstrap-servers kafka-1:9092 --instances 2

@@ -65,7 +65,8 @@ final class Stack: Sendable {
         let address = "\(directory)/kafka.address"
         let topics = pipeline.topicSettings.flatMap { ["--topic", "\($0.topic):\($0.partitions)"] }
         broker = try TestProgram.start(
-            "embedded-broker", ["--in-memory-mock", "--address-file", address, "--exit-with-parent"] + topics,
+            "embedded-broker",
+            ["--data", "\(directory)/broker", "--address-file", address, "--exit-with-parent"] + topics,
             outputPath: "\(directory)/broker.log")
         guard let servers = try await TestProgram.waitFor({ TestProgram.contents(of: address) }) else {
             throw TestFailure("the broker does not start: \(TestProgram.contents(of: "\(directory)/broker.log") ?? "")")
