@@ -113,7 +113,7 @@ struct BadConfigurationTests {
         "Unknown options and commands end with 2",
         arguments: consumers + ["embedded-broker", "penstock-oracle", "penstock"])
     func unknownOption(program: String) async throws {
-        let needed = program == "embedded-broker" ? ["--address-file", "/nowhere/address"] : []
+        let needed = program == "embedded-broker" ? ["--in-memory-mock", "--address-file", "/nowhere/address"] : []
         let outcome = try await Program.run(program, needed + ["--no-such-option"])
         #expect(outcome.status == .exited(2))
         #expect(outcome.text.contains("no-such-option"))
