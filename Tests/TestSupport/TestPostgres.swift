@@ -34,7 +34,10 @@ public final class TestPostgres: Sendable {
 
     /// A connection of that role to the test's database.
     public func connect(role: String = TestPostgres.owner) throws(PostgresError) -> PostgresConnection {
-        try PostgresConnection(PostgresOptions(url: url(role: role), applicationName: "penstock-test"))
+        var options = PostgresOptions(url: url(role: role), applicationName: "penstock-test")
+        // Generous: the server may share a busy machine with many other processes.
+        options.connectTimeoutMilliseconds = 30_000
+        return try PostgresConnection(options)
     }
 
     /// The administrator's connection to the test's database.

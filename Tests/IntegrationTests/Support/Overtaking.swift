@@ -1,9 +1,11 @@
 // Overtaking: freezes a sink in the middle of its work and lets another instance take its partitions over.
 
+import Foundation
 import Glibc
 import PipelineContract
 import Postgres
 import TestSupport
+import Testing
 
 @testable import PenstockCommand
 
@@ -38,7 +40,7 @@ enum Overtaking {
             [.text("penstock.partitions.\(sink.schema).\(sink.table)")])
         try stack[.sink].start(further)
         try await waitForLock("advisory", stack)
-        stack[.sink].send(SIGSTOP)
+        try await freeze(stack[.sink], stack)
         try administrator.query("SELECT pg_advisory_unlock_all()")
         try await takeOver(stack)
     }
@@ -56,9 +58,23 @@ enum Overtaking {
         try blocker.query("SELECT 1 FROM \(stack.pipeline.sink.schema).consumer_offsets FOR UPDATE")
         _ = try await first.publish(first.count / 2..<first.count, to: stack)
         try await waitForLock("transactionid", stack)
-        stack[.sink].send(SIGSTOP)
+        try await freeze(stack[.sink], stack)
         try blocker.execute("ROLLBACK")
         try await takeOver(stack)
+    }
+
+    /// Stops a process, and waits until each of its threads stands still: on a busy machine a thread may run on for a while
+    /// after the signal was sent.
+    private static func freeze(_ process: StageProcess, _ stack: Stack) async throws {
+        process.send(SIGSTOP)
+        let tasks = "/proc/\(try #require(process.processID))/task"
+        _ = try await stack.wait(for: "all threads to stop") {
+            let states = try FileManager.default.contentsOfDirectory(atPath: tasks).map { task in
+                // `pid (name) state …`; the name may hold anything.
+                (TestProgram.contents(of: "\(tasks)/\(task)/stat") ?? "").split(separator: ")").last?.dropFirst().first
+            }
+            return states.allSatisfy { $0 == "T" } ? true : nil
+        }
     }
 
     private static func takeOver(_ stack: Stack) async throws {
