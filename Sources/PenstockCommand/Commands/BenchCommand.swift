@@ -58,6 +58,9 @@ struct BenchCommand: ParsableCommand {
             valueName: "setting"))
     var set: [String] = []
 
+    @Flag(help: "Use librdkafka's mock cluster as a private stack's broker, in place of the durable log.")
+    var inMemoryMock = false
+
     @Flag(help: "Use the running deployment instead of a private stack.")
     var running = false
 
@@ -85,7 +88,8 @@ struct BenchCommand: ParsableCommand {
         defer { stack?.stop(seconds: 60) }
         if !running {
             stack = try PrivateStack(
-                data: directory, pipelinePath: path, instances: instances, settings: set, partitions: partitions
+                data: directory, pipelinePath: path, instances: instances, settings: set, partitions: partitions,
+                isMock: inMemoryMock
             ).start(contract)
         }
         let state = try DeploymentState.ofRunning(directory)
