@@ -59,12 +59,13 @@ let package = Package(
         .target(name: "CSimdJSON", linkerSettings: [.linkedLibrary("simdjson")]),
         .target(name: "CProcess"),
         .target(name: "CChecksum"),
+        .target(name: "CVectorKernels", linkerSettings: [.linkedLibrary("m")]),
 
         // Wrappers.
         library("Kafka", ["CRdKafka"], strictMemory),
         library("Postgres", ["CLibPQ"], strictMemory),
         library("Digests", ["COpenSSL"], strictMemory),
-        library("Tensor", ["COpenBLAS"], strictMemory),
+        library("Tensor", ["COpenBLAS", "CVectorKernels"], strictMemory),
         library("JSONColumns", ["CSimdJSON"], strictMemory),
         library("ProcessControl", ["CProcess"], strictMemory),
         library("EmbeddedLog", ["CChecksum"], strictMemory),
@@ -157,10 +158,11 @@ let package = Package(
         test("EmbeddedBrokerTests", ["EmbeddedBroker", "EmbeddedLog", "Kafka", "TestSupport"] + nio),
         test("EventContractsTests", ["EventContracts", "Digests"]),
         test("PipelineContractTests", ["PipelineContract", "EventContracts"]),
+        .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
         test(
             "InferenceTests",
             [
-                "Inference", "InferenceStage", "Tensor", "EventContracts", "StageRuntime", "Observability",
+                "CAllocationCounter", "Inference", "InferenceStage", "Tensor", "EventContracts", "StageRuntime", "Observability",
                 "PipelineContract",
             ],
             exclude: ["Fixtures"]),

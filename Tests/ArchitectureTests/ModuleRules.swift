@@ -7,7 +7,7 @@ import Testing
 struct ModuleRules {
     /// Floors of the house, lowest first. A module imports only from floors below its own.
     static let floors: [[String]] = [
-        ["CRdKafka", "CLibPQ", "COpenBLAS", "COpenSSL", "CSimdJSON", "CProcess", "CChecksum"],
+        ["CRdKafka", "CLibPQ", "COpenBLAS", "COpenSSL", "CSimdJSON", "CProcess", "CChecksum", "CVectorKernels"],
         [
             "Kafka", "Postgres", "Digests", "Tensor", "JSONColumns", "Observability", "ProcessControl", "EmbeddedLog",
         ],
@@ -23,7 +23,7 @@ struct ModuleRules {
     static let owners = [
         "CRdKafka": "Kafka", "CLibPQ": "Postgres", "COpenBLAS": "Tensor", "COpenSSL": "Digests",
         "CSimdJSON": "JSONColumns", "CProcess": "ProcessControl",
-        "CChecksum": "EmbeddedLog",
+        "CChecksum": "EmbeddedLog", "CVectorKernels": "Tensor",
     ]
 
     private let repository = Repository()
