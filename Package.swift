@@ -173,7 +173,7 @@ let package = Package(
         test(
             "IngestStageTests",
             ["IngestStage", "JSONColumns", "EventContracts", "PipelineContract", "StageRuntime", "Digests"]),
-        test("StageRuntimeTests", ["StageRuntime", "Kafka", "Observability", "TestSupport"]),
+        test("StageRuntimeTests", ["StageRuntime", "Kafka", "Observability", "TestSupport", "EmbeddedBroker"]),
         test(
             "OracleTests",
             [

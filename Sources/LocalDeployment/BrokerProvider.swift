@@ -7,6 +7,8 @@ import Glibc
 public protocol BrokerProvider: Sendable {
     /// Whether records, group offsets and the cluster id survive a restart of the broker.
     var isDurable: Bool { get }
+    /// Whether an aborted transaction stays invisible, which the profile `exact` rests on.
+    var hasTransactions: Bool { get }
     /// `--set` options that suit consumers to this broker.
     var consumerSettings: [String] { get }
     /// What to start in this deployment, or nil when the broker runs elsewhere.
@@ -27,6 +29,7 @@ public struct MockBrokerProvider: BrokerProvider {
     }
 
     public var isDurable: Bool { false }
+    public var hasTransactions: Bool { false }
 
     /// The mock cluster answers a fetch that finds nothing only when its whole wait is over, also when a record comes in
     /// between: the wait is a delay on each hop. A real broker answers at once, so that the default suits it.
@@ -119,4 +122,8 @@ public struct ExternalBrokerProvider: BrokerProvider {
     public var consumerSettings: [String] { [] }
     public func launch(data: DataDirectory) -> Launch? { nil }
     public func bootstrapServers(data: DataDirectory) -> String? { servers }
+}
+
+extension BrokerProvider {
+    public var hasTransactions: Bool { true }
 }

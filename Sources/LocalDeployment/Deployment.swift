@@ -16,7 +16,8 @@ public struct DeploymentConfiguration: Sendable {
     public var postgres: String?
     /// Instances of each consumer.
     public var instances = 1
-    public var profile = "latency"
+    /// Delivery profile of the consumers: `exact` or `latency`.
+    public var profile: String
     public var logLevel = "info"
     /// Further `--set` options of the consumers.
     public var settings: [String] = []
@@ -31,6 +32,7 @@ public struct DeploymentConfiguration: Sendable {
         self.artifacts = artifacts
         self.broker = broker
         self.postgres = postgres
+        profile = broker.hasTransactions ? "exact" : "latency"
     }
 }
 
