@@ -134,7 +134,7 @@ import Synchronization
     ///   - body: looks at one record; what it throws ends the call after the record in hand was given back.
     public func pollMessages<E: Error>(
         maximum: Int, timeoutMilliseconds: Int32, onPartitionEnd: (KafkaPartition, Int64) -> Void,
-        _ body: (borrowing Message) throws(E) -> Void
+        onMessage body: (borrowing Message) throws(E) -> Void
     ) throws(E) -> Polled {
         try pollMessages(
             maximum: maximum, timeoutMilliseconds: timeoutMilliseconds, takesEnds: true, onPartitionEnd, body)

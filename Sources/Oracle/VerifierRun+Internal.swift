@@ -49,7 +49,8 @@ extension VerifierRun {
                 mayHold(expectation)
             else {
                 report.add(
-                    Violation(.extraRecord, place, "no input record stands there that may come this far", origin: origin))
+                    Violation(
+                        .extraRecord, place, "no input record stands there that may come this far", origin: origin))
                 continue
             }
             func violate(_ kind: Violation.Kind, _ message: String) {

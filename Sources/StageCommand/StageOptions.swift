@@ -20,7 +20,9 @@ public struct StageOptions: ParsableArguments {
             """)
     public var instance: String?
 
-    @Option(help: "Folder of the files that claim slots; /tmp/penstock-slots-<user> unless given. [PENSTOCK_SLOT_DIRECTORY]")
+    @Option(
+        help: "Folder of the files that claim slots; /tmp/penstock-slots-<user> unless given. [PENSTOCK_SLOT_DIRECTORY]"
+    )
     public var slotDirectory: String?
 
     @Option(help: "Folder with the fitted transform and the model, instead of the pipeline's. [PENSTOCK_ARTIFACTS]")

@@ -11,7 +11,9 @@ extension ExactDelivery {
     /// Waits for every acknowledgement, adds the offsets, commits. After a failure the transaction is void or its outcome is
     /// looked up; `news` tells the runner.
     mutating func endTransaction() throws(DeliveryFailure) {
-        guard let open = transaction, let producer = writer?.producer, let consumer = environment?.consumer else { return }
+        guard let open = transaction, let producer = writer?.producer, let consumer = environment?.consumer else {
+            return
+        }
         guard !consumer.assignmentLost else { return reinitialize("the assignment was lost") }
         guard try isAcknowledged(open, producer) else { return }
         settings.kills?.pass(.beforeCommit)

@@ -29,7 +29,8 @@ public final class KillPlan: Sendable {
     /// Reads `POINT:N`; nil when it is neither.
     public convenience init?(_ text: String) {
         let parts = text.split(separator: ":")
-        guard parts.count == 2, let point = KillPoint(rawValue: String(parts[0])), let passes = Int(parts[1]), passes > 0
+        guard parts.count == 2, let point = KillPoint(rawValue: String(parts[0])), let passes = Int(parts[1]),
+            passes > 0
         else { return nil }
         self.init(point: point, passes: passes)
     }

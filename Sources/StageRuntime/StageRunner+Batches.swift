@@ -25,10 +25,8 @@ extension StageRunner {
                     guard let index = ledgerIndex(TopicPartition(partition)) else { return }
                     ends += ledgers[index].isRebuilding ? 1 : 0
                     ledgers[index].reached(position: offset)
-                }
-            ) { message throws(BatchClosed) in
-                try take(message)
-            }
+                },
+                onMessage: { message throws(BatchClosed) in try take(message) })
             event = polled.event
             isInputDrained = polled.messageCount < wanted
         } catch {

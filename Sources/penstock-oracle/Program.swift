@@ -39,7 +39,8 @@ struct Program: ParsableCommand {
     @Option(help: "The sink's consumer group, when several have offsets.")
     var sinkGroup: String?
 
-    @Option(help: "What the stages' group names begin with, before .ingest and so on; <prefix>.<pipeline> unless given.")
+    @Option(
+        help: "What the stages' group names begin with, before .ingest and so on; <prefix>.<pipeline> unless given.")
     var groupPrefix: String?
 
     @Option(help: "The promise to judge by: exact (no topic shows a record twice) or latency.")

@@ -45,7 +45,8 @@ struct PredictionSink: StageProgram {
     }
 
     private static let definition = StageDefinition(
-        stage: "sink", program: "prediction-sink", readsHeaders: true, writesTopics: false, inputTopics: { [$0.topics.predictions] })
+        stage: "sink", program: "prediction-sink", readsHeaders: true, writesTopics: false,
+        inputTopics: { [$0.topics.predictions] })
 
     private func runSink() async -> Int32 {
         await StageMain.run(

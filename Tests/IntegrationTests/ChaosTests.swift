@@ -75,7 +75,9 @@ extension IntegrationTests {
             }
         }
 
-        @Test("The broker is killed under load and comes back, also with requests going wrong: nothing lost, nothing twice")
+        @Test(
+            "The broker is killed under load and comes back, also with requests going wrong: nothing lost, nothing twice"
+        )
         func broker() async throws {
             try await Stack.run { stack in
                 try await stack.waitUntilReady()
@@ -85,10 +87,14 @@ extension IntegrationTests {
                 let faults = [
                     [],
                     [
-                        "endTransaction stall", "endTransaction disconnectAfter", "transactionOffsetCommit disconnectAfter",
+                        "endTransaction stall", "endTransaction disconnectAfter",
+                        "transactionOffsetCommit disconnectAfter",
                         "addPartitionsToTransaction error:51 2", "produce disconnectAfter 2", "fetch delay:200 5",
                     ],
-                    ["initProducerID error:14 2", "transactionOffsetCommit error:22 2", "heartbeat disconnectBefore 3"],
+                    [
+                        "initProducerID error:14 2", "transactionOffsetCommit error:22 2",
+                        "heartbeat disconnectBefore 3",
+                    ],
                 ]
                 for (number, lines) in faults.enumerated() {
                     let mark = world.count * (number + 1) / 4

@@ -109,8 +109,8 @@ final class ExactHarness: Sendable {
         let deadline = ContinuousClock.now.advanced(by: .seconds(20))
         while ended.count < places.count, ContinuousClock.now < deadline {
             _ = consumer.pollMessages(
-                maximum: 1_000, timeoutMilliseconds: 100, onPartitionEnd: { place, _ in ended.insert(place) }
-            ) { records.append(TestRecord($0)) }
+                maximum: 1_000, timeoutMilliseconds: 100, onPartitionEnd: { place, _ in ended.insert(place) },
+                onMessage: { records.append(TestRecord($0)) })
         }
         return records
     }
@@ -180,7 +180,8 @@ struct ExactDeliveryTests {
             let stage = try harness.start()
             #expect(try await stage.becomesReady())
             let requests: [APIKey] = [
-                .addPartitionsToTransaction, .produce, .addOffsetsToTransaction, .transactionOffsetCommit, .endTransaction,
+                .addPartitionsToTransaction, .produce, .addOffsetsToTransaction, .transactionOffsetCommit,
+                .endTransaction,
             ]
             var end = 0
             for request in requests {

@@ -121,7 +121,8 @@ struct BenchReport: Encodable {
                     + "\(Numbers.decimal(baseline.cpuSecondsPerMillion, 2)) CPU seconds per million in this process")
         }
         for latency in run.latencies {
-            Console.heading("Profile \(run.profile): latency at \(Numbers.decimal(latency.rate, 0)) events a second, milliseconds")
+            Console.heading(
+                "Profile \(run.profile): latency at \(Numbers.decimal(latency.rate, 0)) events a second, milliseconds")
             Console.print(
                 "\(Numbers.grouped(latency.events)) events, open loop: each counts from the moment it was due")
             Console.print(LatencySummary.table(latency.hops + (latency.publisherLateness.map { [$0] } ?? [])))

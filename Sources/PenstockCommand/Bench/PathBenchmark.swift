@@ -169,7 +169,8 @@ struct PathBenchmark {
         while watch.count < events {
             try Interrupt.check()
             guard clock.now < deadline else {
-                throw CommandFailure("\(events - watch.count) of \(events) records did not become visible: see the logs")
+                throw CommandFailure(
+                    "\(events - watch.count) of \(events) records did not become visible: see the logs")
             }
             Pause.milliseconds(20)
         }

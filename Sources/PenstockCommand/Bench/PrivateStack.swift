@@ -42,7 +42,8 @@ struct PrivateStack {
         configuration.instances = instances
         configuration.settings = settings
         let chosen = profile.map { ["--profile", $0] } ?? []
-        let arguments = chosen + (partitions.map { ["--partitions", String($0)] } ?? []) + (isMock ? ["--in-memory-mock"] : [])
+        let arguments =
+            chosen + (partitions.map { ["--partitions", String($0)] } ?? []) + (isMock ? ["--in-memory-mock"] : [])
         let stack = try BackgroundStack.start(configuration, exitsWithParent: true, arguments: arguments)
         _ = try stack.waitUntilReady(seconds: DemoCommand.startSecondsMax) { Progress.wait(for: $0) }
         return stack

@@ -137,7 +137,8 @@ struct BenchCommand: ParsableCommand {
             ).start(contract)
         }
         let state = try DeploymentState.ofRunning(directory)
-        let bench = try PathBenchmark(contract: contract, data: directory, state: state, format: format, window: window,
+        let bench = try PathBenchmark(
+            contract: contract, data: directory, state: state, format: format, window: window,
             postgres: postgres)
         let partitions = try bench.partitions()
         if report == nil {

@@ -30,7 +30,8 @@ struct UpOptions: ParsableArguments {
     @Option(help: "Instances of each consumer.")
     var instances = 1
 
-    @Option(help: "Delivery profile of the consumers: exact or latency (default: exact; latency with --in-memory-mock).")
+    @Option(
+        help: "Delivery profile of the consumers: exact or latency (default: exact; latency with --in-memory-mock).")
     var profile: String?
 
     @Option(help: "Log level of the consumers: trace, debug, info, notice, warning, error.")

@@ -79,13 +79,14 @@ final class TopicReader {
         var deadline = clock.now + .milliseconds(Int64(Self.requestMilliseconds))
         while !open.isEmpty {
             var ended: [KafkaPartition] = []
-            let count = try poll(milliseconds: 200, onEnd: { ended.append($0) }) { record in
+            func take(_ record: ReadRecord) throws -> Bool {
                 let partition = KafkaPartition(topic: record.topic, partition: record.partition)
                 guard let end = open[partition], record.offset < end.high else { return true }
                 try body(record)
                 if record.offset + 1 >= end.high { open[partition] = nil }
                 return true
             }
+            let count = try poll(milliseconds: 200, onEnd: { ended.append($0) }, take)
             for partition in ended { open[partition] = nil }
             if count > 0 || !ended.isEmpty { deadline = clock.now + .milliseconds(Int64(Self.requestMilliseconds)) }
             guard clock.now < deadline else {
@@ -119,14 +120,15 @@ final class TopicReader {
         let polled: Consumer.Polled
         do {
             polled = try consumer.pollMessages(
-                maximum: 1_000, timeoutMilliseconds: milliseconds, onPartitionEnd: { partition, _ in onEnd(partition) }
-            ) { message in
-                let record = ReadRecord(
-                    topic: consumer.topicName(at: message.topicIndex) ?? "?", partition: message.partition,
-                    offset: message.offset, timestamp: message.timestampMilliseconds, key: message.key,
-                    value: message.value, headers: message.headers)
-                guard try body(record) else { throw Stop() }
-            }
+                maximum: 1_000, timeoutMilliseconds: milliseconds,
+                onPartitionEnd: { partition, _ in onEnd(partition) },
+                onMessage: { message in
+                    let record = ReadRecord(
+                        topic: consumer.topicName(at: message.topicIndex) ?? "?", partition: message.partition,
+                        offset: message.offset, timestamp: message.timestampMilliseconds, key: message.key,
+                        value: message.value, headers: message.headers)
+                    guard try body(record) else { throw Stop() }
+                })
         } catch is Stop {
             return 1
         }

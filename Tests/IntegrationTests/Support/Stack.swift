@@ -150,7 +150,8 @@ final class Stack: Sendable {
         let started = try TestProgram.start(
             "embedded-broker",
             [
-                "--data", "\(directory)/broker", "--address-file", "\(directory)/kafka.address.again", "--listen", servers,
+                "--data", "\(directory)/broker", "--address-file", "\(directory)/kafka.address.again", "--listen",
+                servers,
                 "--faults", path, "--exit-with-parent",
             ] + brokerTopics, outputPath: "\(directory)/broker.log")
         broker.withLock { $0 = started }
