@@ -67,8 +67,8 @@ extension VerifierRun {
             if eventTime != event.eventTime {
                 violate(.wrongContent, "its event time is \(eventTime ?? 0), expected \(event.eventTime)")
             }
-            if let contract, let found = Bytes.read(UInt64.self, value, at: 80) {
-                let text = Bytes.hexadecimal(found)
+            if let contract {
+                let text = value[80..<88].map { Bytes.hexadecimal(UInt64($0), width: 2) }.joined()
                 if text != contract { violate(.wrongContract, "its contract is \(text), expected \(contract)") }
             }
             checkOrder(record, origin, event.eventID, place, &newest)

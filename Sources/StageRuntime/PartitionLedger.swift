@@ -93,6 +93,8 @@ struct PartitionLedger {
     mutating func passed(end: Int64) {
         collectedEnd = end
         processedEnd = end
+        // A search that finds nothing more in its range is over.
+        crashGuard.received(offset: end)
         nextOffset = max(nextOffset, end)
     }
 
