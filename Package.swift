@@ -111,8 +111,9 @@ let package = Package(
         program(
             "inference-consumer",
             [
-                "StageCommand", "StageRuntime", "InferenceStage", "Inference", "Tensor", "Transforms",
-                "PipelineContract", "EventContracts", logging, argumentParser,
+                "StageCommand", "StageRuntime", "IngestStage", "TransformStage", "InferenceStage", "Inference",
+                "Tensor",
+                "Transforms", "PipelineContract", "EventContracts", logging, argumentParser,
             ]),
         program(
             "prediction-sink",

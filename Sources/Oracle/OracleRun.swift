@@ -15,6 +15,8 @@ public struct OracleOptions: Sendable {
     public var sinkGroup: String?
     /// What the names of the stages' groups begin with, before `.ingest` and so on; nil takes `<prefix>.<pipeline>`.
     public var groupPrefix: String?
+    /// Whether stages share a process, so that the topics between them are empty.
+    public var isFused = false
     /// Whether the profile `exact` is promised.
     public var isExact = true
     /// librdkafka settings of the readers.
@@ -66,10 +68,14 @@ public enum OracleRun {
             duplicates: try log("duplicates", isOptional: true),
             deadLetters: Dictionary(uniqueKeysWithValues: letters), rows: tables.rows,
             tableDuplicates: tables.duplicates, sinkOffsets: tables.offsets)
-        world.hasInternalTopics = true
+        world.hasInternalTopics = !options.isFused
+        world.isFused = options.isFused
         world.isExact = options.isExact
         let groups = options.groupPrefix ?? facts.root
-        for (topic, stage) in [(SourceTopic.inputs, "ingest"), (.events, "transform"), (.features, "inference")] {
+        // The topics between fused stages have no reader.
+        let readers: [(SourceTopic, String)] =
+            [(.inputs, "ingest")] + (options.isFused ? [] : [(.events, "transform"), (.features, "inference")])
+        for (topic, stage) in readers {
             world.groupOffsets[topic] = try reader.committed(
                 group: "\(groups).\(stage)", topic: "\(facts.root).\(topic.rawValue)")
         }

@@ -23,8 +23,9 @@ public struct Verifier: Sendable {
     }
 
     public func verify(_ world: World) throws -> OracleReport {
-        let expectations = try Expectations(
+        var expectations = try Expectations(
             inputs: world.inputs, facts: facts, clusterID: world.clusterID, transform: transform, model: model)
+        if world.isFused { expectations.allowEarlierDeadLetters() }
         var run = VerifierRun(verifier: self, world: world, expectations: expectations)
         run.checkRows()
         run.checkDeadLetters()

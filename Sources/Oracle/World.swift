@@ -149,6 +149,8 @@ public struct World: Sendable {
     public var groupOffsets: [SourceTopic: [Int32: Int64]] = [:]
     /// Whether `events` and `features` were read whole, and not only for the dead letters' sake.
     public var hasInternalTopics = false
+    /// Stages share a process: what a later one refuses is a dead letter of an earlier one's input.
+    public var isFused = false
     /// Whether the profile `exact` is promised: no topic may show an input record twice.
     public var isExact = false
 

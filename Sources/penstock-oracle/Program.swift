@@ -46,6 +46,9 @@ struct Program: ParsableCommand {
     @Option(help: "The promise to judge by: exact (no topic shows a record twice) or latency.")
     var profile = Profile.exact
 
+    @Flag(help: "Stages share a process: the topics between them are empty.")
+    var fused = false
+
     @Option(name: .customLong("set"), help: "A librdkafka setting, kafka.<key>=<value>; may be repeated.")
     var settings: [String] = []
 
@@ -71,6 +74,7 @@ struct Program: ParsableCommand {
         options.artifacts = artifacts ?? Self.environment("artifacts")
         options.sinkGroup = sinkGroup
         options.groupPrefix = groupPrefix
+        options.isFused = fused
         options.isExact = profile == .exact
         options.timeout = .seconds(timeoutSeconds)
         options.kafkaSettings = settings.map { setting in

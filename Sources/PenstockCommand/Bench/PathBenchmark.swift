@@ -22,6 +22,8 @@ struct PathBenchmark {
     let format: WireFormat
     /// Most events on the way in the closed loop.
     let window: Int
+    /// Ingest, transform and inference share a process: no events and features in between.
+    var isFused = false
 
     private let source: [SourceEvent]
     private let encoder: EventEncoder
@@ -106,7 +108,8 @@ struct PathBenchmark {
         let prefix = Self.freshPrefix()
         let outgoing = (0..<events).map { event($0, prefix) }
         let publisher = try publisher(linger: "0")
-        let topics = [contract.topics.events, contract.topics.features, contract.topics.predictions]
+        let topics =
+            (isFused ? [] : [contract.topics.events, contract.topics.features]) + [contract.topics.predictions]
         let watches = try topics.map { topic in
             try VisibilityWatch(
                 configuration: try configured(
@@ -139,7 +142,8 @@ struct PathBenchmark {
         let arrivals = try watches.map { try $0.stop() }
         try waitForRows(prefix, events: events)
         let costs = meter.costs(events: events)
-        let hops = Self.visibleHops(arrivals, due: due) + (try storedHops(prefix, due: due))
+        let names = isFused ? ["prediction"] : ["event", "features", "prediction"]
+        let hops = Self.visibleHops(names, arrivals, due: due) + (try storedHops(prefix, due: due))
         Console.note("Measured \(Numbers.grouped(events)) events at \(Numbers.decimal(rate, 0)) a second")
         return BenchReport.Latency(
             rate: rate, events: events, costs: costs, hops: hops,
@@ -147,8 +151,9 @@ struct PathBenchmark {
     }
 
     /// From one topic to the next, as a read_committed consumer sees it; and from the moment the event was due.
-    private static func visibleHops(_ arrivals: [[Int64]], due: (Int) -> Int64) -> [LatencySummary] {
-        let names = ["event", "features", "prediction"]
+    private static func visibleHops(
+        _ names: [String], _ arrivals: [[Int64]], due: (Int) -> Int64
+    ) -> [LatencySummary] {
         var hops: [LatencySummary?] = []
         for (index, name) in names.enumerated() {
             let times = arrivals[index].indices.compactMap { number -> Int64? in
@@ -158,7 +163,8 @@ struct PathBenchmark {
             let from = index == 0 ? "due" : names[index - 1]
             hops.append(LatencySummary(hop: "visible: \(from) -> \(name)", microseconds: times))
         }
-        let whole = arrivals[2].indices.compactMap { arrivals[2][$0] > 0 ? arrivals[2][$0] - due($0) : nil }
+        guard names.count > 1, let last = arrivals.last else { return hops.compactMap { $0 } }
+        let whole = last.indices.compactMap { last[$0] > 0 ? last[$0] - due($0) : nil }
         hops.append(LatencySummary(hop: "visible: due -> prediction", microseconds: whole))
         return hops.compactMap { $0 }
     }

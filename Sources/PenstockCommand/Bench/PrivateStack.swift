@@ -16,6 +16,8 @@ struct PrivateStack {
     var partitions: Int?
     /// Delivery profile of the consumers; nil takes what suits the broker.
     var profile: String?
+    /// Ingest, transform and inference in one process.
+    var isFused = false
     /// A cluster and a PostgreSQL that somebody else runs; nil for private ones.
     var servers: String?
     var postgres: String?
@@ -43,7 +45,8 @@ struct PrivateStack {
         configuration.settings = settings
         let chosen = profile.map { ["--profile", $0] } ?? []
         let arguments =
-            chosen + (partitions.map { ["--partitions", String($0)] } ?? []) + (isMock ? ["--in-memory-mock"] : [])
+            chosen + (isFused ? ["--fused"] : []) + (partitions.map { ["--partitions", String($0)] } ?? [])
+            + (isMock ? ["--in-memory-mock"] : [])
         let stack = try BackgroundStack.start(configuration, exitsWithParent: true, arguments: arguments)
         _ = try stack.waitUntilReady(seconds: DemoCommand.startSecondsMax) { Progress.wait(for: $0) }
         return stack

@@ -68,6 +68,9 @@ struct BenchCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Use this PostgreSQL instead of a private one. [PENSTOCK_POSTGRES]", valueName: "url"))
     var postgres: String?
 
+    @Flag(help: "Run ingest, transform and inference in one process on a private stack.")
+    var fused = false
+
     @Option(help: "Instances of each consumer of a private stack.")
     var instances = 1
 
@@ -133,20 +136,22 @@ struct BenchCommand: ParsableCommand {
         if !running {
             stack = try PrivateStack(
                 data: directory, pipelinePath: path, instances: instances, settings: set, partitions: partitions,
-                profile: name, servers: bootstrapServers, postgres: postgres, isMock: inMemoryMock
+                profile: name, isFused: fused, servers: bootstrapServers, postgres: postgres, isMock: inMemoryMock
             ).start(contract)
         }
         let state = try DeploymentState.ofRunning(directory)
-        let bench = try PathBenchmark(
+        var bench = try PathBenchmark(
             contract: contract, data: directory, state: state, format: format, window: window,
             postgres: postgres)
+        bench.isFused = fused
         let partitions = try bench.partitions()
         if report == nil {
             report = BenchReport(
                 machine: try MachineFacts(loadBefore: load, connection: bench.connection), pipeline: contract.name,
                 format: format.rawValue, partitions: partitions, instances: instances, settings: set, runs: [])
         }
-        var run = BenchReport.Run(profile: name, throughput: nil, latencies: [], baseline: nil)
+        var run = BenchReport.Run(
+            profile: fused ? "\(name), fused" : name, throughput: nil, latencies: [], baseline: nil)
         try bench.warmUp()
         if events > 0 {
             run.throughput = try bench.throughput(events: events)

@@ -34,6 +34,9 @@ struct UpOptions: ParsableArguments {
         help: "Delivery profile of the consumers: exact or latency (default: exact; latency with --in-memory-mock).")
     var profile: String?
 
+    @Flag(help: "Run ingest, transform and inference in one process, without the topics between them.")
+    var fused = false
+
     @Option(help: "Log level of the consumers: trace, debug, info, notice, warning, error.")
     var logLevel = "info"
 
@@ -79,6 +82,7 @@ struct UpOptions: ParsableArguments {
             }
             configuration.profile = profile
         }
+        configuration.isFused = fused
         configuration.logLevel = logLevel
         configuration.settings = set
         return (configuration, contract)
