@@ -73,6 +73,7 @@ let package = Package(
         library("EventContracts", ["Digests"]),
         library("PipelineContract", ["EventContracts", "Digests", yams]),
         library("Transforms", ["EventContracts", "PipelineContract", "Digests"]),
+        library("Drift", ["Digests"]),
         library("Inference", ["Tensor", "EventContracts", "Digests"]),
         library(
             "Training", ["Tensor", "Inference", "Transforms", "PipelineContract", "EventContracts", "Digests"]),
@@ -187,6 +188,7 @@ let package = Package(
                 "TestSupport", "Kafka", "Postgres", "LocalDeployment", "ProcessControl", yams,
             ]),
         test("LocalDeploymentTests", ["LocalDeployment", "PenstockCommand", "EventContracts"]),
+        test("DriftTests", ["Drift"], exclude: ["Fixtures"]),
         test("ArchitectureTests", []),
         test(
             "IntegrationTests",
