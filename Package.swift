@@ -63,25 +63,25 @@ let package = Package(
         // Wrappers.
         library("Kafka", ["CRdKafka"], strictMemory),
         library("Postgres", ["CLibPQ"], strictMemory),
-        library("Digests", ["COpenSSL"], strictMemory),
+        library("Cryptography", ["COpenSSL"], strictMemory),
         library("Tensor", ["COpenBLAS"], strictMemory),
         library("JSONColumns", ["CSimdJSON"], strictMemory),
         library("ProcessControl", ["CProcess"], strictMemory),
         library("EmbeddedLog", ["CChecksum"], strictMemory),
 
         // Records, contracts, models.
-        library("EventContracts", ["Digests"]),
-        library("PipelineContract", ["EventContracts", "Digests", yams]),
-        library("Transforms", ["EventContracts", "PipelineContract", "Digests"]),
-        library("Drift", ["Digests"]),
-        library("Inference", ["Tensor", "EventContracts", "Digests"]),
+        library("EventContracts", ["Cryptography"]),
+        library("PipelineContract", ["EventContracts", "Cryptography", yams]),
+        library("Transforms", ["EventContracts", "PipelineContract", "Cryptography"]),
+        library("Drift", ["Cryptography"]),
+        library("Inference", ["Tensor", "EventContracts", "Cryptography"]),
         library(
-            "Training", ["Tensor", "Inference", "Transforms", "PipelineContract", "EventContracts", "Digests"]),
+            "Training", ["Tensor", "Inference", "Transforms", "PipelineContract", "EventContracts", "Cryptography"]),
 
         // Runtime and stages.
         library("Observability", [logging] + nio),
         library("StageRuntime", ["Kafka", "EventContracts", "Observability", logging]),
-        library("IngestStage", ["StageRuntime", "EventContracts", "PipelineContract", "JSONColumns", "Digests"]),
+        library("IngestStage", ["StageRuntime", "EventContracts", "PipelineContract", "JSONColumns", "Cryptography"]),
         library("TransformStage", ["StageRuntime", "EventContracts", "PipelineContract", "Transforms"]),
         library(
             "InferenceStage", ["StageRuntime", "EventContracts", "PipelineContract", "Inference", "Observability"]),
@@ -135,7 +135,7 @@ let package = Package(
                 "Inference", "SinkStage", "Tensor", argumentParser,
             ]),
         program("penstock", ["PenstockCommand", argumentParser]),
-        library("Oracle", ["Kafka", "Postgres", "Digests", yams]),
+        library("Oracle", ["Kafka", "Postgres", "Cryptography", yams]),
         program("penstock-oracle", ["Oracle", argumentParser]),
         .executableTarget(
             name: "predictions-example", dependencies: ["Kafka"], path: "examples/swift", swiftSettings: strict),
@@ -150,13 +150,13 @@ let package = Package(
         test(
             "PostgresTests",
             [
-                "Postgres", "SinkStage", "StageRuntime", "EventContracts", "PipelineContract", "Digests", "Kafka",
+                "Postgres", "SinkStage", "StageRuntime", "EventContracts", "PipelineContract", "Cryptography", "Kafka",
                 "Observability", "LocalDeployment", "ProcessControl", "TestSupport", logging,
             ]),
         test("JSONColumnsTests", ["JSONColumns"]),
         test("EmbeddedLogTests", ["EmbeddedLog"]),
         test("EmbeddedBrokerTests", ["EmbeddedBroker", "EmbeddedLog", "Kafka", "TestSupport"] + nio),
-        test("EventContractsTests", ["EventContracts", "Digests"]),
+        test("EventContractsTests", ["EventContracts", "Cryptography"]),
         test("PipelineContractTests", ["PipelineContract", "EventContracts"]),
         test(
             "InferenceTests",
@@ -169,11 +169,11 @@ let package = Package(
             "TransformsTests",
             [
                 "Transforms", "TransformStage", "Training", "Inference", "Tensor", "StageRuntime", "PipelineContract",
-                "EventContracts", "Digests",
+                "EventContracts", "Cryptography",
             ]),
         test(
             "IngestStageTests",
-            ["IngestStage", "JSONColumns", "EventContracts", "PipelineContract", "StageRuntime", "Digests"]),
+            ["IngestStage", "JSONColumns", "EventContracts", "PipelineContract", "StageRuntime", "Cryptography"]),
         test("StageRuntimeTests", ["StageRuntime", "Kafka", "Observability", "TestSupport"]),
         test(
             "OracleTests",

@@ -1,6 +1,6 @@
 // ReferenceProfile: what a model's inputs looked like when it was made; the yardstick of drift.
 
-import Digests
+import Cryptography
 public import FoundationEssentials
 
 /// Why a profile cannot be made or used.

@@ -84,7 +84,7 @@ public struct PredictionReader: Sendable {
         if bytes.little(UInt8.self, at: position) == 0x22 {
             let text = try string(bytes, &position)
             switch String(decoding: key, as: UTF8.self) {
-            case "event_id": fields.eventID = Self.eventID(text)
+            case "event_id": fields.eventID = EventID(reading: text.span.bytes)
             case "event_time": fields.eventTime = try? RFC3339.parse(text.span.bytes)
             case "model": fields.model = String(decoding: text, as: UTF8.self)
             case "model_version": fields.modelVersion = String(decoding: text, as: UTF8.self)
@@ -149,27 +149,5 @@ public struct PredictionReader: Sendable {
         var position = start
         while position < bytes.byteCount, bytes.little(UInt8.self, at: position) <= 0x20 { position += 1 }
         return position
-    }
-
-    /// The canonical text of an event id.
-    static func eventID(_ text: [UInt8]) -> EventID? {
-        guard text.count == 36 else { return nil }
-        var words: (UInt64, UInt64) = (0, 0)
-        var digits = 0
-        for (index, byte) in text.enumerated() {
-            if [8, 13, 18, 23].contains(index) {
-                guard byte == 0x2d else { return nil }
-                continue
-            }
-            let digit: UInt8
-            switch byte {
-            case 0x30...0x39: digit = byte - 0x30
-            case 0x61...0x66: digit = byte - 0x57
-            default: return nil
-            }
-            if digits < 16 { words.0 = words.0 << 4 | UInt64(digit) } else { words.1 = words.1 << 4 | UInt64(digit) }
-            digits += 1
-        }
-        return EventID(high: words.0, low: words.1)
     }
 }

@@ -1,6 +1,6 @@
 // InferenceSession: a loaded model and the scratch memory to run it.
 
-import Digests
+import Cryptography
 public import Tensor
 
 /// What a run gives: one column block per model output, row-major, reused from run to run.

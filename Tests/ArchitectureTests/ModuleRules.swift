@@ -9,7 +9,8 @@ struct ModuleRules {
     static let floors: [[String]] = [
         ["CRdKafka", "CLibPQ", "COpenBLAS", "COpenSSL", "CSimdJSON", "CProcess", "CChecksum"],
         [
-            "Kafka", "Postgres", "Digests", "Tensor", "JSONColumns", "Observability", "ProcessControl", "EmbeddedLog",
+            "Kafka", "Postgres", "Cryptography", "Tensor", "JSONColumns", "Observability", "ProcessControl",
+            "EmbeddedLog",
         ],
         ["EventContracts"],
         ["PipelineContract"],
@@ -21,7 +22,7 @@ struct ModuleRules {
     ]
 
     static let owners = [
-        "CRdKafka": "Kafka", "CLibPQ": "Postgres", "COpenBLAS": "Tensor", "COpenSSL": "Digests",
+        "CRdKafka": "Kafka", "CLibPQ": "Postgres", "COpenBLAS": "Tensor", "COpenSSL": "Cryptography",
         "CSimdJSON": "JSONColumns", "CProcess": "ProcessControl",
         "CChecksum": "EmbeddedLog",
     ]

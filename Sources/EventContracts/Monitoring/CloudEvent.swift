@@ -1,6 +1,6 @@
 // CloudEvent: the envelope of the records of `monitoring`, `alerts` and `retraining`. Layout: docs/formats.md.
 
-import Digests
+import Cryptography
 import FoundationEssentials
 
 /// A CloudEvent 1.0 in structured JSON (https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md).
