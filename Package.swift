@@ -73,6 +73,7 @@ let package = Package(
         library("EventContracts", ["Cryptography"]),
         library("PipelineContract", ["EventContracts", "Cryptography", yams]),
         library("Transforms", ["EventContracts", "PipelineContract", "Cryptography"]),
+        library("Drift", ["Cryptography"]),
         library("Inference", ["Tensor", "EventContracts", "Cryptography"]),
         library(
             "Training", ["Tensor", "Inference", "Transforms", "PipelineContract", "EventContracts", "Cryptography"]),
@@ -187,6 +188,7 @@ let package = Package(
                 "TestSupport", "Kafka", "Postgres", "LocalDeployment", "ProcessControl", yams,
             ]),
         test("LocalDeploymentTests", ["LocalDeployment", "PenstockCommand", "EventContracts"]),
+        test("DriftTests", ["Drift"], exclude: ["Fixtures"]),
         test("ArchitectureTests", []),
         test(
             "IntegrationTests",
