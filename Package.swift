@@ -125,6 +125,7 @@ let package = Package(
         program(
             "embedded-broker",
             ["EmbeddedBroker", "EmbeddedLog", "Kafka", "ProcessControl", "Observability", logging, argumentParser]),
+        program("broker-benchmark", ["Kafka", "ProcessControl", argumentParser]),
 
         // The command line, the local deployment and the verifier.
         library("LocalDeployment", ["Kafka", "Postgres", "PipelineContract", "EventContracts", "ProcessControl"]),
@@ -155,7 +156,10 @@ let package = Package(
             ]),
         test("JSONColumnsTests", ["JSONColumns"]),
         test("EmbeddedLogTests", ["EmbeddedLog"]),
-        test("EmbeddedBrokerTests", ["EmbeddedBroker", "EmbeddedLog", "Kafka", "TestSupport"] + nio),
+        test(
+            "EmbeddedBrokerTests",
+            ["EmbeddedBroker", "EmbeddedLog", "Kafka", "ProcessControl", "TestSupport", "embedded-broker"] + nio,
+            exclude: ["Fixtures"]),
         test("EventContractsTests", ["EventContracts", "Cryptography"]),
         test("PipelineContractTests", ["PipelineContract", "EventContracts"]),
         test(
