@@ -73,6 +73,7 @@ let package = Package(
         library("EventContracts", ["Cryptography"]),
         library("PipelineContract", ["EventContracts", "Cryptography", yams]),
         library("Transforms", ["EventContracts", "PipelineContract", "Cryptography"]),
+        library("Drift", ["Cryptography"]),
         library("Inference", ["Tensor", "EventContracts", "Cryptography"]),
         library(
             "Training", ["Tensor", "Inference", "Transforms", "PipelineContract", "EventContracts", "Cryptography"]),
@@ -125,6 +126,7 @@ let package = Package(
         program(
             "embedded-broker",
             ["EmbeddedBroker", "EmbeddedLog", "Kafka", "ProcessControl", "Observability", logging, argumentParser]),
+        program("broker-benchmark", ["Kafka", "ProcessControl", argumentParser]),
 
         // The command line, the local deployment and the verifier.
         library("LocalDeployment", ["Kafka", "Postgres", "PipelineContract", "EventContracts", "ProcessControl"]),
@@ -155,7 +157,10 @@ let package = Package(
             ]),
         test("JSONColumnsTests", ["JSONColumns"]),
         test("EmbeddedLogTests", ["EmbeddedLog"]),
-        test("EmbeddedBrokerTests", ["EmbeddedBroker", "EmbeddedLog", "Kafka", "TestSupport"] + nio),
+        test(
+            "EmbeddedBrokerTests",
+            ["EmbeddedBroker", "EmbeddedLog", "Kafka", "ProcessControl", "TestSupport", "embedded-broker"] + nio,
+            exclude: ["Fixtures"]),
         test("EventContractsTests", ["EventContracts", "Cryptography"]),
         test("PipelineContractTests", ["PipelineContract", "EventContracts"]),
         test(
@@ -188,6 +193,7 @@ let package = Package(
                 "TestSupport", "Kafka", "Postgres", "LocalDeployment", "ProcessControl", yams,
             ]),
         test("LocalDeploymentTests", ["LocalDeployment", "PenstockCommand", "EventContracts"]),
+        test("DriftTests", ["Drift"], exclude: ["Fixtures"]),
         test("ArchitectureTests", []),
         test(
             "IntegrationTests",

@@ -85,10 +85,13 @@ public struct EmbeddedLogProvider: BrokerProvider {
     public var executable: String
     /// Topics to make where they are missing.
     public var topics: [(name: String, partitions: Int)]
+    /// Those among them that keep the latest record of each key.
+    public var compacted: Set<String>
 
-    public init(executable: String, topics: [(name: String, partitions: Int)]) {
+    public init(executable: String, topics: [(name: String, partitions: Int)], compacted: Set<String> = []) {
         self.executable = executable
         self.topics = topics
+        self.compacted = compacted
     }
 
     public var isDurable: Bool { true }
@@ -106,7 +109,11 @@ public struct EmbeddedLogProvider: BrokerProvider {
             arguments: [
                 "--data", "\(data.path)/broker", "--listen", "127.0.0.1:\(port)", "--auto-create", "false",
                 "--address-file", addressFile(data), "--exit-with-parent",
-            ] + topics.flatMap { ["--topic", "\($0.name):\($0.partitions)"] })
+            ]
+                + topics.flatMap { name, partitions in
+                    let settings = compacted.contains(name) ? ":cleanup.policy=compact" : ""
+                    return ["--topic", "\(name):\(partitions)\(settings)"]
+                })
     }
 
     public func bootstrapServers(data: DataDirectory) -> String? { AddressFile.read(addressFile(data)) }

@@ -14,7 +14,7 @@ struct ModuleRules {
         ],
         ["EventContracts"],
         ["PipelineContract"],
-        ["Transforms", "Inference"],
+        ["Transforms", "Inference", "Drift"],
         ["Training", "StageRuntime", "EmbeddedBroker"],
         ["IngestStage", "TransformStage", "InferenceStage", "SinkStage"],
         ["StageCommand", "LocalDeployment", "Oracle"],

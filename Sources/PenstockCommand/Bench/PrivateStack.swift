@@ -62,7 +62,11 @@ enum EmbeddedBrokers {
         let topics = contract.topicSettings.map { setting in
             (setting.topic, setting.partitions > 1 ? partitions ?? setting.partitions : setting.partitions)
         }
-        guard isMock else { return EmbeddedLogProvider(executable: executable, topics: topics) }
+        guard isMock else {
+            return EmbeddedLogProvider(
+                executable: executable, topics: topics,
+                compacted: Set(contract.topicSettings.filter(\.isCompacted).map(\.topic)))
+        }
         return MockBrokerProvider(executable: executable, topics: topics)
     }
 }
