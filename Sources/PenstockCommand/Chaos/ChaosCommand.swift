@@ -6,7 +6,7 @@ import LocalDeployment
 import PipelineContract
 
 struct ChaosCommand: ParsableCommand {
-    enum Victims: String, ExpressibleByArgument, CaseIterable { case all, consumers, broker }
+    enum Victims: String, ExpressibleByArgument, CaseIterable { case all, consumers, broker, postgresql, everything }
 
     static let configuration = CommandConfiguration(
         commandName: "chaos",
@@ -34,7 +34,7 @@ struct ChaosCommand: ParsableCommand {
     @Option(help: "Replays a run (default: random; it is printed).")
     var seed: UInt64?
 
-    @Option(help: "Who is killed: all (consumers and broker), consumers or broker.")
+    @Option(help: "Who is killed: all (consumers and broker), consumers, broker, postgresql, or everything.")
     var victims = Victims.all
 
     @Option(help: "Instances of each consumer.")

@@ -102,9 +102,7 @@ struct ChaosRun {
     private func killOne(_ generator: inout SeededGenerator, _ stack: BackgroundStack) throws -> String {
         while true {
             let candidates = try DeploymentState.ofRunning(data).processes.filter { process in
-                guard let pid = process.pid, process.name != Deployment.postgres, isWanted(process.name) else {
-                    return false
-                }
+                guard let pid = process.pid, isWanted(process.name) else { return false }
                 // The state file may be older than the death of a process.
                 return ProcessFigures(pid: pid)?.startTicks == process.startTicks
             }
@@ -119,9 +117,11 @@ struct ChaosRun {
 
     private func isWanted(_ name: String) -> Bool {
         switch victims {
-        case .all: true
+        case .everything: true
+        case .all: name != Deployment.postgres
         case .broker: name == Deployment.broker
-        case .consumers: name != Deployment.broker
+        case .postgresql: name == Deployment.postgres
+        case .consumers: name != Deployment.broker && name != Deployment.postgres
         }
     }
 
