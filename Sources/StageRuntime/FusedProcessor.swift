@@ -51,14 +51,18 @@ where First.Output == OutputBatch, Second.Output == OutputBatch {
         }
         guard !between.emissions.isEmpty else { return }
         outcome.removeAll()
-        try second.process(handedOver(batch), context: context, into: &outcome)
+        let records = Self.handOver(between, of: batch, expectedBytes: lastBytes, sources: &sources)
+        lastBytes = records.byteCount
+        try second.process(records, context: context, into: &outcome)
         pass(outcome, to: &output)
     }
 
     /// What the first stage emitted, as the second one would find it in the topic.
-    private mutating func handedOver(_ batch: RecordBatch) -> RecordBatch {
+    private static func handOver(
+        _ between: OutputBatch, of batch: RecordBatch, expectedBytes: Int, sources: inout [Int]
+    ) -> RecordBatch {
         var records = RecordBatch()
-        records.reserve(records: between.emissions.count, bytes: lastBytes)
+        records.reserve(records: between.emissions.count, bytes: expectedBytes)
         sources.removeAll(keepingCapacity: true)
         let bytes = between.arena.span.bytes
         for emission in between.emissions {
@@ -72,7 +76,6 @@ where First.Output == OutputBatch, Second.Output == OutputBatch {
             }
             sources.append(source)
         }
-        lastBytes = records.byteCount
         records.seal()
         return records
     }
