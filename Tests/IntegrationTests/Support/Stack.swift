@@ -72,7 +72,10 @@ final class Stack: Sendable {
         broker = Mutex(
             try TestProgram.start(
                 "embedded-broker",
-                ["--data", "\(directory)/broker", "--address-file", address, "--exit-with-parent"] + brokerTopics,
+                [
+                    "--data", "\(directory)/broker", "--address-file", address, "--listen",
+                    "127.0.0.1:\(LoopbackPort.choose())", "--exit-with-parent",
+                ] + brokerTopics,
                 outputPath: "\(directory)/broker.log"))
         guard let servers = try await TestProgram.waitFor({ TestProgram.contents(of: address) }) else {
             throw TestFailure("the broker does not start: \(TestProgram.contents(of: "\(directory)/broker.log") ?? "")")
