@@ -64,24 +64,25 @@ let package = Package(
         // Wrappers.
         library("Kafka", ["CRdKafka"], strictMemory),
         library("Postgres", ["CLibPQ"], strictMemory),
-        library("Digests", ["COpenSSL"], strictMemory),
+        library("Cryptography", ["COpenSSL"], strictMemory),
         library("Tensor", ["COpenBLAS", "CVectorKernels"], strictMemory),
         library("JSONColumns", ["CSimdJSON"], strictMemory),
         library("ProcessControl", ["CProcess"], strictMemory),
         library("EmbeddedLog", ["CChecksum"], strictMemory),
 
         // Records, contracts, models.
-        library("EventContracts", ["Digests"]),
-        library("PipelineContract", ["EventContracts", "Digests", yams]),
-        library("Transforms", ["EventContracts", "PipelineContract", "Digests"]),
-        library("Inference", ["Tensor", "EventContracts", "Digests"]),
+        library("EventContracts", ["Cryptography"]),
+        library("PipelineContract", ["EventContracts", "Cryptography", yams]),
+        library("Transforms", ["EventContracts", "PipelineContract", "Cryptography"]),
+        library("Drift", ["Cryptography"]),
+        library("Inference", ["Tensor", "EventContracts", "Cryptography"]),
         library(
-            "Training", ["Tensor", "Inference", "Transforms", "PipelineContract", "EventContracts", "Digests"]),
+            "Training", ["Tensor", "Inference", "Transforms", "PipelineContract", "EventContracts", "Cryptography"]),
 
         // Runtime and stages.
         library("Observability", [logging] + nio),
         library("StageRuntime", ["Kafka", "EventContracts", "Observability", logging]),
-        library("IngestStage", ["StageRuntime", "EventContracts", "PipelineContract", "JSONColumns", "Digests"]),
+        library("IngestStage", ["StageRuntime", "EventContracts", "PipelineContract", "JSONColumns", "Cryptography"]),
         library("TransformStage", ["StageRuntime", "EventContracts", "PipelineContract", "Transforms"]),
         library(
             "InferenceStage", ["StageRuntime", "EventContracts", "PipelineContract", "Inference", "Observability"]),
@@ -112,8 +113,9 @@ let package = Package(
         program(
             "inference-consumer",
             [
-                "StageCommand", "StageRuntime", "InferenceStage", "Inference", "Tensor", "Transforms",
-                "PipelineContract", "EventContracts", logging, argumentParser,
+                "StageCommand", "StageRuntime", "IngestStage", "TransformStage", "InferenceStage", "Inference",
+                "Tensor",
+                "Transforms", "PipelineContract", "EventContracts", logging, argumentParser,
             ]),
         program(
             "prediction-sink",
@@ -125,6 +127,7 @@ let package = Package(
         program(
             "embedded-broker",
             ["EmbeddedBroker", "EmbeddedLog", "Kafka", "ProcessControl", "Observability", logging, argumentParser]),
+        program("broker-benchmark", ["Kafka", "ProcessControl", argumentParser]),
 
         // The command line, the local deployment and the verifier.
         library("LocalDeployment", ["Kafka", "Postgres", "PipelineContract", "EventContracts", "ProcessControl"]),
@@ -135,7 +138,7 @@ let package = Package(
                 "Inference", "SinkStage", "Tensor", argumentParser,
             ]),
         program("penstock", ["PenstockCommand", argumentParser]),
-        library("Oracle", ["Kafka", "Postgres", "Digests", yams]),
+        library("Oracle", ["Kafka", "Postgres", "Cryptography", yams]),
         program("penstock-oracle", ["Oracle", argumentParser]),
         .executableTarget(
             name: "predictions-example", dependencies: ["Kafka"], path: "examples/swift", swiftSettings: strict),
@@ -150,13 +153,16 @@ let package = Package(
         test(
             "PostgresTests",
             [
-                "Postgres", "SinkStage", "StageRuntime", "EventContracts", "PipelineContract", "Digests", "Kafka",
+                "Postgres", "SinkStage", "StageRuntime", "EventContracts", "PipelineContract", "Cryptography", "Kafka",
                 "Observability", "LocalDeployment", "ProcessControl", "TestSupport", logging,
             ]),
         test("JSONColumnsTests", ["JSONColumns"]),
         test("EmbeddedLogTests", ["EmbeddedLog"]),
-        test("EmbeddedBrokerTests", ["EmbeddedBroker", "EmbeddedLog", "Kafka", "TestSupport"] + nio),
-        test("EventContractsTests", ["EventContracts", "Digests"]),
+        test(
+            "EmbeddedBrokerTests",
+            ["EmbeddedBroker", "EmbeddedLog", "Kafka", "ProcessControl", "TestSupport", "embedded-broker"] + nio,
+            exclude: ["Fixtures"]),
+        test("EventContractsTests", ["EventContracts", "Cryptography"]),
         test("PipelineContractTests", ["PipelineContract", "EventContracts"]),
         .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
         test(
@@ -170,12 +176,12 @@ let package = Package(
             "TransformsTests",
             [
                 "Transforms", "TransformStage", "Training", "Inference", "Tensor", "StageRuntime", "PipelineContract",
-                "EventContracts", "Digests",
+                "EventContracts", "Cryptography",
             ]),
         test(
             "IngestStageTests",
-            ["IngestStage", "JSONColumns", "EventContracts", "PipelineContract", "StageRuntime", "Digests"]),
-        test("StageRuntimeTests", ["StageRuntime", "Kafka", "Observability", "TestSupport"]),
+            ["IngestStage", "JSONColumns", "EventContracts", "PipelineContract", "StageRuntime", "Cryptography"]),
+        test("StageRuntimeTests", ["StageRuntime", "Kafka", "Observability", "TestSupport", "EmbeddedBroker"]),
         test(
             "OracleTests",
             [
@@ -189,6 +195,7 @@ let package = Package(
                 "TestSupport", "Kafka", "Postgres", "LocalDeployment", "ProcessControl", yams,
             ]),
         test("LocalDeploymentTests", ["LocalDeployment", "PenstockCommand", "EventContracts"]),
+        test("DriftTests", ["Drift"], exclude: ["Fixtures"]),
         test("ArchitectureTests", []),
         test(
             "IntegrationTests",

@@ -1,6 +1,6 @@
 // EventID: the 128-bit identity of an event, sortable by time (UUID version 8, RFC 9562 section 5.8).
 
-public import Digests
+public import Cryptography
 
 /// 48 bits of milliseconds since the Unix epoch, then 74 bits of a SHA-256, with version 8 and the RFC variant set.
 /// The same (time, source, id) gives the same event id wherever and whenever it arrives. Layout: docs/formats.md.

@@ -1,6 +1,6 @@
 // EventIdentity: how event ids and payload hashes are made. The recipe: docs/formats.md.
 
-public import Digests
+public import Cryptography
 
 /// Hashes that identify an event and its payload, the same on every machine and in every run.
 public enum EventIdentity {

@@ -1,6 +1,6 @@
 // ModelManifest: model.json, what a model is and what it may be fed with.
 
-import Digests
+import Cryptography
 import Foundation
 
 /// The manifest that travels with an ONNX file. Written by `penstock train`, checked at every load.

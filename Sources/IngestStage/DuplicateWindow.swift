@@ -1,6 +1,6 @@
 // DuplicateWindow: which identities a partition has brought lately.
 
-import Digests
+import Cryptography
 
 /// The identified records among the last records of one partition, found by the hash of their source and id.
 ///

@@ -1,6 +1,6 @@
 // IngestProcessor: input records of any accepted form into `events` records, dead letters and duplicate notices.
 
-import Digests
+import Cryptography
 public import EventContracts
 import JSONColumns
 public import PipelineContract

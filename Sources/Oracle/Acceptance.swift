@@ -1,6 +1,6 @@
 // Acceptance: whether an input record is a valid event, judged from its bytes alone.
 
-import Digests
+import Cryptography
 import Foundation
 
 /// A valid event as the oracle reads it.

@@ -1,6 +1,6 @@
 // EventIdentifier: the event id as docs/formats.md describes it, computed anew.
 
-import Digests
+import Cryptography
 
 /// A UUID of 16 bytes in network order.
 public struct EventIdentifier: Hashable, Sendable, Comparable, CustomStringConvertible {

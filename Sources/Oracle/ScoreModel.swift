@@ -1,6 +1,6 @@
 // ScoreModel: the model's ONNX graph evaluated one row at a time in Float64.
 
-import Digests
+import Cryptography
 import Foundation
 
 /// A model as its manifest and ONNX file describe it. Knows the operators of dense networks and linear models; anything

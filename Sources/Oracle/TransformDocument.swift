@@ -1,6 +1,6 @@
 // TransformDocument: transform.json and the features it makes of an event, recomputed in Float64.
 
-import Digests
+import Cryptography
 import Foundation
 
 /// The fitted transform, as docs/transforms.md describes the file.

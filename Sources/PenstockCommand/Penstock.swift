@@ -34,12 +34,13 @@ public struct Penstock: ParsableCommand {
             name: "Publish and watch",
             subcommands: [
                 PublishCommand.self, TailCommand.self, LagCommand.self, DeadLettersCommand.self, BenchCommand.self,
+                ChaosCommand.self,
             ]),
         CommandGroup(
             name: "Pipelines and models",
             subcommands: [
                 LintCommand.self, FitCommand.self, TrainCommand.self, ModelCommand.self, TopicsCommand.self,
-                OffsetsCommand.self,
+                OffsetsCommand.self, SlotsCommand.self,
                 ServePostgresCommand.self,
             ]),
     ]

@@ -1,6 +1,6 @@
 // EventSchema: the fields of an event, compiled from a flat JSON Schema.
 
-import Digests
+import Cryptography
 
 /// A flat JSON Schema (draft 2020-12 subset), compiled once. Field order is the order in the schema file.
 public struct EventSchema: Sendable, Equatable {

@@ -15,11 +15,14 @@ public struct Pipeline: Sendable {
     public var model: ModelReference
     public var batching: MicroBatching
     public var sink: SinkSettings
+    public var monitors: MonitorSettings
+    public var reactions: ReactionSettings
 
     public init(
         name: String, prefix: String, topics: PipelineTopics, directory: String, topicSettings: [TopicSetting],
         input: InputContract, features: FeatureSettings, model: ModelReference, batching: MicroBatching,
-        sink: SinkSettings
+        sink: SinkSettings, monitors: MonitorSettings = MonitorSettings(),
+        reactions: ReactionSettings = ReactionSettings()
     ) {
         self.name = name
         self.prefix = prefix
@@ -31,6 +34,8 @@ public struct Pipeline: Sendable {
         self.model = model
         self.batching = batching
         self.sink = sink
+        self.monitors = monitors
+        self.reactions = reactions
     }
 }
 
@@ -40,11 +45,14 @@ public struct TopicSetting: Sendable, Equatable {
     public var partitions: Int
     /// Kafka's `retention.ms`; -1 keeps everything.
     public var retentionMilliseconds: Int64
+    /// Keeps the latest record of each key, instead of the latest days.
+    public var isCompacted: Bool
 
-    public init(topic: String, partitions: Int, retentionMilliseconds: Int64) {
+    public init(topic: String, partitions: Int, retentionMilliseconds: Int64, isCompacted: Bool = false) {
         self.topic = topic
         self.partitions = partitions
         self.retentionMilliseconds = retentionMilliseconds
+        self.isCompacted = isCompacted
     }
 }
 

@@ -85,7 +85,8 @@ public enum PipelineLinter {
 /// Reads the tree of pipeline.yaml.
 private final class PipelineReader {
     private static let keys = [
-        "version", "pipeline", "prefix", "topics", "input", "features", "model", "batch", "sink",
+        "version", "pipeline", "prefix", "topics", "input", "features", "model", "batch", "sink", "monitors",
+        "reactions",
     ]
     static let example = "version: 1, pipeline: name, topics: …, as in topics/housing/pipeline.yaml"
     /// Kafka's default `max.message.bytes`.
@@ -127,11 +128,16 @@ private final class PipelineReader {
             directory: directory)
         let batching = sinkReader.batching(reader.value("batch"), inputBytesMax: input?.bytesMax ?? 0)
         let sink = sinkReader.settings(reader.required("sink", example: SinkReader.example))
-        guard let name, let input, let features, let model, let batching, let sink else { return nil }
+        let monitorsReader = MonitorsReader(findings: findings, directory: directory)
+        let monitors = monitorsReader.monitors(reader.value("monitors"))
+        let reactions = monitorsReader.reactions(reader.value("reactions"))
+        guard let name, let input, let features, let model, let batching, let sink, let monitors, let reactions else {
+            return nil
+        }
         return Pipeline(
             name: name, prefix: prefix, topics: topics, directory: directory,
             topicSettings: topicsReader.topicSettings(topicSettings, topics: topics), input: input, features: features,
-            model: model, batching: batching, sink: sink)
+            model: model, batching: batching, sink: sink, monitors: monitors, reactions: reactions)
     }
 
     private func checkVersion(_ reader: MappingReader) {
@@ -155,8 +161,8 @@ private final class PipelineReader {
     }
 
     private func check(_ input: InputContract, _ reader: InputReader, _ topics: [String: TopicsReader.Setting]) {
-        if let inputs = topics["inputs"], inputs.retentionMilliseconds >= 0,
-            inputs.retentionMilliseconds < input.duplicateWindowMilliseconds
+        if let inputs = topics["inputs"], let retention = inputs.retentionMilliseconds,
+            retention < input.duplicateWindowMilliseconds
         {
             findings.error(
                 .retentionTooShort, at: inputs.retentionPosition,

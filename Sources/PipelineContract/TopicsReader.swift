@@ -7,15 +7,24 @@ struct TopicsReader {
     static let nameLengthMax = 249
     static let partitionsMax = 100_000
 
-    private static let roles = ["inputs", "events", "features", "predictions", "duplicates", "deadLetters"]
+    private static let roles = required + optional
+    private static let required = ["inputs", "events", "features", "predictions"]
+    private static let optional = [
+        "duplicates", "deadLetters", "labelInputs", "labels", "monitoring", "alerts", "retraining", "review", "models",
+        "telemetry", "control",
+    ]
     /// Joined by key through the whole pipeline, hence with equal partition counts.
-    private static let coPartitioned = ["inputs", "events", "features", "predictions"]
+    private static let coPartitioned = required + labelRoles
+    private static let labelRoles = ["labelInputs", "labels"]
+    /// Topics whose order matters to a reader that keeps one history of them.
+    private static let single = ["monitoring", "alerts", "retraining", "review", "models", "control"]
     static let example = "{ partitions: 4, retention: 7d }"
 
     struct Setting {
         /// Nil when what is written there is a mistake of its own.
         var partitions: Int?
-        var retentionMilliseconds: Int64
+        /// Nil keeps everything.
+        var retentionMilliseconds: Int64?
         var position: Position
         var retentionPosition: Position
     }
@@ -31,10 +40,12 @@ struct TopicsReader {
         else { return [:] }
         var settings: [String: Setting] = [:]
         for role in Self.roles {
-            let isKeyed = Self.coPartitioned.contains(role)
+            let isKeyed = Self.required.contains(role)
             let found = isKeyed ? reader.required(role, example: Self.example) : reader.value(role)
+            // Labels are keyed as the inputs that they belong to, unless the file says something else.
+            let partitions = Self.labelRoles.contains(role) ? settings["inputs"]?.partitions : 1
             guard let found else {
-                settings[role] = isKeyed ? nil : Self.fallback(role, at: node.position)
+                settings[role] = isKeyed ? nil : Self.fallback(role, partitions, at: node.position)
                 continue
             }
             guard
@@ -42,28 +53,35 @@ struct TopicsReader {
                     found, path: "topics.\(role)", keys: ["partitions", "retention"], example: Self.example,
                     findings: findings)
             else { continue }
-            let fallback = Self.fallback(role, at: found.position)
+            let fallback = Self.fallback(role, partitions, at: found.position)
             let microseconds = topic.duration(
-                "retention", default: fallback.retentionMilliseconds * 1_000, noneAllowed: true, from: "1s", to: "3650d"
-            )
-            let partitions = topic.integer(
-                "partitions", default: isKeyed ? nil : fallback.partitions, in: 1...Self.partitionsMax, example: "4")
-            let isSound = topic.node["partitions"].map {
-                $0.integer == partitions && (1...Self.partitionsMax).contains(partitions)
-            }
+                "retention", default: fallback.retentionMilliseconds.map { $0 * 1_000 }, noneAllowed: true,
+                from: "1s", to: "3650d")
+            let most = Self.single.contains(role) ? 1 : Self.partitionsMax
+            let written = topic.integer(
+                "partitions", default: isKeyed ? nil : fallback.partitions ?? 1, in: 1...most, example: "4")
+            let isSound = topic.node["partitions"].map { $0.integer == written && (1...most).contains(written) }
             settings[role] = Setting(
-                partitions: (isSound ?? !isKeyed) ? partitions : nil,
-                retentionMilliseconds: microseconds.map { $0 / 1_000 } ?? -1,
+                partitions: (isSound ?? !isKeyed) ? written : nil,
+                retentionMilliseconds: microseconds.map { $0 / 1_000 },
                 position: topic.position(of: "partitions"), retentionPosition: topic.position(of: "retention"))
         }
         checkCoPartitioning(settings)
         return settings
     }
 
-    private static func fallback(_ role: String, at position: Position) -> Setting {
-        let days: Int64 = role == "deadLetters" ? 30 : 7
+    private static func fallback(_ role: String, _ partitions: Int?, at position: Position) -> Setting {
+        // What was decided, and the history of models, is evidence; heartbeats are worth nothing after an hour.
+        let days: Double? =
+            switch role {
+            case "models", "control": nil
+            case "alerts", "retraining", "review", "monitoring", "labels", "deadLetters": 30
+            case "telemetry": 1.0 / 24
+            default: 7
+            }
         return Setting(
-            partitions: 1, retentionMilliseconds: days * 86_400_000, position: position, retentionPosition: position)
+            partitions: partitions, retentionMilliseconds: days.map { Int64($0 * 86_400_000) }, position: position,
+            retentionPosition: position)
     }
 
     private func checkCoPartitioning(_ settings: [String: Setting]) {
@@ -85,17 +103,24 @@ struct TopicsReader {
         func setting(_ role: String, _ topic: String) -> TopicSetting? {
             guard let setting = settings[role], let partitions = setting.partitions else { return nil }
             return TopicSetting(
-                topic: topic, partitions: partitions, retentionMilliseconds: setting.retentionMilliseconds)
+                topic: topic, partitions: partitions, retentionMilliseconds: setting.retentionMilliseconds ?? -1)
         }
         let working = [
             setting("inputs", topics.inputs), setting("events", topics.events),
             setting("features", topics.features), setting("predictions", topics.predictions),
-            setting("duplicates", topics.duplicates),
+            setting("duplicates", topics.duplicates), setting("labelInputs", topics.labelInputs),
+            setting("labels", topics.labels), setting("monitoring", topics.monitoring),
+            setting("alerts", topics.alerts), setting("retraining", topics.retraining),
+            setting("review", topics.review), setting("models", topics.models),
+            setting("telemetry", topics.telemetry), setting("control", topics.control),
         ]
-        let deadLetters = [topics.inputs, topics.events, topics.features, topics.predictions].map {
+        let compacted = topics.compacted.map {
+            TopicSetting(topic: $0, partitions: 1, retentionMilliseconds: -1, isCompacted: true)
+        }
+        let deadLetters = topics.withDeadLetters.map {
             setting("deadLetters", PipelineTopics.deadLetters(of: $0))
         }
-        return (working + deadLetters).compactMap(\.self)
+        return working.compactMap(\.self) + compacted + deadLetters.compactMap(\.self)
     }
 
     /// Checks one part of the topic names, `prefix` or `pipeline`.

@@ -1,6 +1,6 @@
 // ModelExport: the ONNX file and the manifest of a trained network.
 
-import Digests
+import Cryptography
 public import Inference
 public import PipelineContract
 public import Transforms

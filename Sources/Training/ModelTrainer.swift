@@ -1,6 +1,6 @@
 // ModelTrainer: from labelled reference rows to a chosen model and what is to be said about it.
 
-import Digests
+import Cryptography
 import EventContracts
 public import Transforms
 

@@ -1,6 +1,6 @@
 // CSVReader: reads comma-separated values record by record, in bounded memory (RFC 4180).
 
-public import Digests
+public import Cryptography
 
 /// A streaming reader of RFC 4180 text: quoted fields, doubled quotes, line breaks within quotes, LF or CRLF. The first
 /// record is the header; every other one must have as many fields. Lines without any character are skipped.

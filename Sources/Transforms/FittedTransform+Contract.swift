@@ -1,6 +1,6 @@
 // FittedTransform+Contract: the canonical text and the feature contract hash.
 
-import Digests
+import Cryptography
 
 extension FittedTransform {
     /// First word of the SHA-256 of `canonicalText`: travels in every `features` record and in the model's manifest.

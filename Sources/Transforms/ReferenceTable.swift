@@ -1,6 +1,6 @@
 // ReferenceTable: labelled or unlabelled rows of a CSV file, in the columns of the event schema.
 
-public import Digests
+public import Cryptography
 import EventContracts
 public import PipelineContract
 

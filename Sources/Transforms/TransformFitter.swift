@@ -1,6 +1,6 @@
 // TransformFitter: fits the parameters that pipeline.yaml declares on reference rows.
 
-import Digests
+import Cryptography
 public import PipelineContract
 
 /// Fits each feature on its own, in the order in which the parameters apply: the imputed value from the values present,

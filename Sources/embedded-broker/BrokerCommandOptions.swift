@@ -8,15 +8,21 @@ import EmbeddedLog
 struct TopicOption: ExpressibleByArgument {
     var name: String
     var partitions: Int?
+    var settings: [String: String] = [:]
 
-    /// `NAME` or `NAME:PARTITIONS`.
+    /// `NAME`, `NAME:PARTITIONS` or `NAME:PARTITIONS:SETTING=VALUE[,…]`.
     init?(argument: String) {
-        let parts = argument.split(separator: ":", omittingEmptySubsequences: false)
-        guard let name = parts.first, !name.isEmpty, parts.count <= 2 else { return nil }
+        let parts = argument.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
+        guard let name = parts.first, !name.isEmpty else { return nil }
         self.name = String(name)
-        guard parts.count == 2 else { return }
+        guard parts.count >= 2 else { return }
         guard let partitions = Int(parts[1]), (1...10_000).contains(partitions) else { return nil }
         self.partitions = partitions
+        guard parts.count == 3 else { return }
+        for setting in parts[2].split(separator: ",", omittingEmptySubsequences: false) {
+            guard let mark = setting.firstIndex(of: "="), mark > setting.startIndex else { return nil }
+            settings[String(setting[..<mark])] = String(setting[setting.index(after: mark)...])
+        }
     }
 }
 
@@ -86,7 +92,9 @@ struct BrokerCommandOptions: ParsableArguments {
 
     @Option(
         name: .customLong("topic"),
-        help: ArgumentHelp("Topic to make at the start, with its partitions.", valueName: "name[:partitions]"))
+        help: ArgumentHelp(
+            "Topic to make at the start, with its partitions and settings (cleanup.policy=compact).",
+            valueName: "name[:partitions[:setting=value,…]]"))
     var topics: [TopicOption] = []
 
     @Option(name: .long, help: "Partitions of topics made without a number.")

@@ -62,7 +62,8 @@ struct Program: AsyncParsableCommand {
         let broker = try await EmbeddedBroker.start(try options.brokerOptions(), logger: logger)
         do {
             for topic in options.topics {
-                try await broker.createTopic(topic.name, partitions: topic.partitions ?? options.defaultPartitions)
+                try await broker.createTopic(
+                    topic.name, partitions: topic.partitions ?? options.defaultPartitions, settings: topic.settings)
             }
             if let path = options.faults { injectFaults(of: path, into: broker, logger) }
             try AtomicFile.write(broker.bootstrapServers, to: options.addressFile)

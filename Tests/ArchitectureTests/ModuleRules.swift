@@ -9,11 +9,12 @@ struct ModuleRules {
     static let floors: [[String]] = [
         ["CRdKafka", "CLibPQ", "COpenBLAS", "COpenSSL", "CSimdJSON", "CProcess", "CChecksum", "CVectorKernels"],
         [
-            "Kafka", "Postgres", "Digests", "Tensor", "JSONColumns", "Observability", "ProcessControl", "EmbeddedLog",
+            "Kafka", "Postgres", "Cryptography", "Tensor", "JSONColumns", "Observability", "ProcessControl",
+            "EmbeddedLog",
         ],
         ["EventContracts"],
         ["PipelineContract"],
-        ["Transforms", "Inference"],
+        ["Transforms", "Inference", "Drift"],
         ["Training", "StageRuntime", "EmbeddedBroker"],
         ["IngestStage", "TransformStage", "InferenceStage", "SinkStage"],
         ["StageCommand", "LocalDeployment", "Oracle"],
@@ -21,7 +22,7 @@ struct ModuleRules {
     ]
 
     static let owners = [
-        "CRdKafka": "Kafka", "CLibPQ": "Postgres", "COpenBLAS": "Tensor", "COpenSSL": "Digests",
+        "CRdKafka": "Kafka", "CLibPQ": "Postgres", "COpenBLAS": "Tensor", "COpenSSL": "Cryptography",
         "CSimdJSON": "JSONColumns", "CProcess": "ProcessControl",
         "CChecksum": "EmbeddedLog", "CVectorKernels": "Tensor",
     ]

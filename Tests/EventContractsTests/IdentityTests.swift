@@ -1,6 +1,6 @@
 // IdentityTests: event ids and payload hashes against values made by hand.
 
-import Digests
+import Cryptography
 import EventContracts
 import Testing
 

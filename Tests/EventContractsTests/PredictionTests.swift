@@ -92,3 +92,41 @@ struct PredictionTests {
 extension Double {
     fileprivate var f: Float { Float(self) }
 }
+
+@Suite("Reading predictions")
+struct PredictionReaderTests {
+    private static let line = #"""
+        {"v":1,"event_id":"0178e6d0-7c00-8abc-8123-456789abcdef","source":"a\"b","id":null,"entity":null,"event_time":"2021-06-01T00:00:00.000001Z","model":"m","model_version":"3","contract":"00","score":0.25,"label":1,"imputed":0}
+        """#
+
+    private static func read(_ text: String) throws(RecordFormatError) -> ScoredEvent {
+        var reader = PredictionReader()
+        return try reader.read(Array(text.utf8).span.bytes)
+    }
+
+    @Test("What a prediction says is read, in any order of keys")
+    func fields() throws {
+        let event = try Self.read(Self.line)
+        #expect(event.eventID.description == "0178e6d0-7c00-8abc-8123-456789abcdef")
+        #expect(event.eventTime == 1_622_505_600_000_001)
+        #expect(event.score == 0.25 && event.label == 1 && event.model == "m" && event.modelVersion == "3")
+        let moved = Self.line.replacing(#""v":1,"#, with: "").replacing(
+            #""imputed":0"#, with: #""imputed" : 0, "v" : 1"#)
+        #expect(try Self.read(moved) == event)
+    }
+
+    @Test("A prediction cut anywhere, of another version or without a field is refused")
+    func damage() {
+        let bytes = Array(Self.line.utf8)
+        for length in 0..<bytes.count {
+            #expect(throws: RecordFormatError.self) {
+                try Self.read(String(decoding: bytes[..<length], as: UTF8.self))
+            }
+        }
+        for (from, to) in [
+            ("\"v\":1", "\"v\":2"), ("\"label\":1", "\"label\":1.5"), ("\"score\"", "\"s\""), ("8abc", "8abg"),
+        ] {
+            #expect(throws: RecordFormatError.self) { try Self.read(Self.line.replacing(from, with: to)) }
+        }
+    }
+}

@@ -1,6 +1,6 @@
 // AcceptedInputTests: what becomes of good records in every form.
 
-import Digests
+import Cryptography
 import EventContracts
 import IngestStage
 import PipelineContract

@@ -7,6 +7,9 @@ import Testing
 
 @Suite("The linter explains mistakes in pipeline.yaml")
 struct PipelineLinterTests {
+    /// A line that the housing pipeline can do without.
+    private static let monitorsPlace = "batch: { records: 2048, bytes: 4MiB, deadline: 5ms }"
+
     static let mistakes: [Mistake] = [
         // Shape.
         Mistake("clockSkew: 5m", "clockskew: 5m", .unknownKey, mend: "`clockSkew`"),
@@ -42,7 +45,7 @@ struct PipelineLinterTests {
         Mistake("prefix: penstock", "prefix: pen_stock", .ambiguousTopicName, mend: "`pen-stock`", .warning),
         Mistake(
             "pipeline: housing", "pipeline: " + String(repeating: "h", count: 240), .badTopicName,
-            mend: "by 16 characters"),
+            mend: "by 17 characters"),
         Mistake("duplicates: { partitions: 1", "duplicates: { partitions: 0", .outOfRange, mend: "1 to 100000"),
         Mistake("features: { partitions: 4", "features: { partitions: 8", .notCoPartitioned, mend: "partitions: 4"),
         Mistake(
@@ -82,6 +85,31 @@ struct PipelineLinterTests {
             mend: "at most 48"),
         Mistake("retention: none", "retention: 2d", .retentionTooShort, mend: "at least 31d"),
         Mistake("partition: month", "partition: year", .badValue, mend: "day, week or month"),
+        // Monitors and reactions.
+        Mistake("duplicates: { partitions: 1", "labels: { partitions: 2", .notCoPartitioned, mend: "partitions: 4"),
+        Mistake("duplicates: { partitions: 1", "monitoring: { partitions: 2", .outOfRange, mend: "1 to 1"),
+        Mistake(monitorsPlace, "monitors: { drfit: {} }", .unknownKey, mend: "`drift`"),
+        Mistake(
+            monitorsPlace, "monitors: { drift: { averageRunLength: 1.5 } }", .wrongType,
+            mend: "averageRunLength: 1000000"),
+        Mistake(
+            monitorsPlace, "monitors: { drift: { averageRunLength: 10000000 } }", .outOfRange, mend: "at least 100000",
+            .warning),
+        Mistake(monitorsPlace, "monitors: { performance: { labelHorizon: 30 } }", .badDuration, mend: "5m"),
+        Mistake(monitorsPlace, "monitors: { quality: { imputedShare: 5 } }", .outOfRange, mend: "0.0 to 1.0"),
+        Mistake(monitorsPlace, "monitors: { infrastructure: { heartbeat: 1s } }", .outOfRange, mend: "2s to 1h"),
+        Mistake(monitorsPlace, "reactions: { modality: image }", .badValue, mend: "tabular or vision"),
+        Mistake(monitorsPlace, "reactions: { retrain: { on: drift } }", .wrongType, mend: "[performance, drift]"),
+        Mistake(monitorsPlace, "reactions: { retrain: { on: [dirft] } }", .badValue, mend: "`drift`"),
+        Mistake(
+            monitorsPlace, "reactions: { retrain: { cooldown: 90d } }", .outOfRange, mend: "at least the cooldown"),
+        Mistake(
+            monitorsPlace, "reactions: { modality: vision, retrain: { on: [drift] } }", .noEffect, mend: "`on: []`",
+            .warning),
+        Mistake(monitorsPlace, "reactions: { severities: { Drift: info } }", .unknownKey, mend: "known keys are"),
+        Mistake(
+            monitorsPlace, "reactions: { severities: { DataDrift: high } }", .badValue,
+            mend: "info, warning or critical"),
         // Syntax.
         Mistake("  clockSkew: 5m", "\tclockSkew: 5m", .yamlSyntax, mend: "spaces"),
         Mistake("threshold: 0.5", "threshold: 0.5: 1", .yamlSyntax, mend: "quote the value"),
@@ -100,7 +128,7 @@ struct PipelineLinterTests {
         #expect(PipelineLinter.lint(path: path) == [])
         let pipeline = try PipelineLoader.load(path: path)
         #expect(pipeline.topics.inputs == "penstock.housing.inputs")
-        #expect(pipeline.topicSettings.count == 9)
+        #expect(pipeline.topicSettings.count == 22)
         #expect(Set(pipeline.topicSettings.map(\.topic)) == Set(pipeline.topics.all))
         #expect(pipeline.topicSettings[0].retentionMilliseconds == 604_800_000)
         #expect(pipeline.input.schema.fields.count == 10)

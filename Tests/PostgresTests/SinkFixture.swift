@@ -1,6 +1,6 @@
 // SinkFixture: a migrated database, deliveries on it and batches for them.
 
-import Digests
+import Cryptography
 import EventContracts
 import Logging
 import Observability

@@ -1,6 +1,6 @@
 // CSVReaderTests: the CSV reader on good and damaged files.
 
-import Digests
+import Cryptography
 import Foundation
 import PipelineContract
 import Testing

@@ -1,6 +1,6 @@
 // InferenceSession: a loaded model and the scratch memory to run it.
 
-import Digests
+import Cryptography
 import Synchronization
 public import Tensor
 

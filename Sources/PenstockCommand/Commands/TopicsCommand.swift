@@ -18,6 +18,7 @@ struct TopicsCommand: ParsableCommand {
         var topic: String
         var partitions: Int
         var retentionMilliseconds: Int64
+        var cleanup: String
         /// create, keep, or conflict.
         var action: String
         var note: String
@@ -27,7 +28,8 @@ struct TopicsCommand: ParsableCommand {
         contract.topicSettings.map { setting in
             var step = Step(
                 topic: setting.topic, partitions: setting.partitions,
-                retentionMilliseconds: setting.retentionMilliseconds, action: "create", note: "")
+                retentionMilliseconds: setting.retentionMilliseconds,
+                cleanup: setting.isCompacted ? "compact" : "delete", action: "create", note: "")
             guard let found = existing.first(where: { $0.name == setting.topic }) else { return step }
             step.action = found.partitionCount == setting.partitions ? "keep" : "conflict"
             if step.action == "conflict" {
@@ -45,7 +47,9 @@ struct TopicsCommand: ParsableCommand {
             let days = Double(step.retentionMilliseconds) / 86_400_000
             table.add(
                 step.action, step.topic, String(step.partitions),
-                step.retentionMilliseconds < 0 ? "none" : "\(Numbers.decimal(days, days < 1 ? 2 : 0)) d")
+                step.cleanup == "compact"
+                    ? "compacted"
+                    : step.retentionMilliseconds < 0 ? "none" : "\(Numbers.decimal(days, days < 1 ? 2 : 0)) d")
         }
         Console.print(table.text)
         for step in steps where !step.note.isEmpty { Console.print("\(step.topic) \(step.note)") }
@@ -102,6 +106,7 @@ struct TopicsCommand: ParsableCommand {
                         name: step.topic, partitions: step.partitions, replication: replication,
                         settings: [
                             ("retention.ms", String(step.retentionMilliseconds)),
+                            ("cleanup.policy", step.cleanup),
                             // Evidence keeps the time at which it was written, or retention would remove it too early.
                             (
                                 "message.timestamp.type",
