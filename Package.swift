@@ -168,7 +168,8 @@ let package = Package(
         test(
             "InferenceTests",
             [
-                "CAllocationCounter", "Inference", "InferenceStage", "Tensor", "EventContracts", "StageRuntime", "Observability",
+                "CAllocationCounter", "Inference", "InferenceStage", "Tensor", "EventContracts", "StageRuntime",
+                "Observability",
                 "PipelineContract",
             ],
             exclude: ["Fixtures"]),

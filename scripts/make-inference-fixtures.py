@@ -7,6 +7,7 @@ and, for the node tests of older operator sets, the data of Debian's libonnx-tes
     apt-get download libonnx-testdata && dpkg -x libonnx-testdata_*.deb DIRECTORY
 
 Usage: scripts/make-inference-fixtures.py [--node-data DIRECTORY/usr/share/libonnx-testdata/data/node]
+           [--models FOLDER]
 
 Format of the files: "CASES1\n", then for each case: name, origin, model, inputs, outputs. Texts and byte strings are
 preceded by their length as 32 bits, little-endian; lists by their count, each element a name and a TensorProto.
@@ -60,6 +61,32 @@ def fits(model):
     return all(n.op_type in names for n in model.graph.node) and len(model.graph.node) > 0 and not model.functions
 
 
+# Inputs that the engine needs at load, as every exporter gives them: they become initialisers.
+LOAD_TIME = {"Slice": [1, 2, 3, 4], "Clip": [1, 2], "Reshape": [1], "Unsqueeze": [1], "Squeeze": [1], "Split": [1],
+             "Dropout": [1, 2], "OneHot": [1, 2], "Expand": [1], "ConstantOfShape": [0], "Tile": [1],
+             "BatchNormalization": [1, 2, 3, 4], "LayerNormalization": [1, 2]}
+
+
+def prepare(model, inputs):
+    """Makes inputs that are needed at load initialisers, and opsets below 7 (whose operators are unchanged) 7."""
+    names = set()
+    for node in model.graph.node:
+        places = [1] if node.op_type.startswith("Reduce") else LOAD_TIME.get(node.op_type, [])
+        names |= {node.input[i] for i in places if i < len(node.input)}
+    kept = []
+    for value, proto in zip(list(model.graph.input), inputs):
+        if value.name in names:
+            proto.name = value.name
+            model.graph.initializer.append(proto)
+            model.graph.input.remove(value)
+        else:
+            kept.append(proto)
+    for opset in model.opset_import:
+        if opset.domain in ("", "ai.onnx"):
+            opset.version = max(opset.version, 7)
+    return kept
+
+
 def tensors(values, protos):
     return [(v.name, p.SerializeToString()) for v, p in zip(values, protos)]
 
@@ -72,6 +99,7 @@ def node_cases(directory):
             return
         if len(inputs) != len(model.graph.input):
             return
+        inputs = prepare(model, inputs)
         data = record(name, origin, model.SerializeToString(), tensors(model.graph.input, inputs),
                       tensors(model.graph.output, outputs))
         if len(data) < 40_000 and (name, origin) not in seen:
@@ -331,8 +359,20 @@ def networks():
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--node-data")
+parser.add_argument("--models", help="folder with NAME.onnx and NAME_ref.npz (input, input_name, out_*) to pack as well")
 arguments = parser.parse_args()
 node_cases(arguments.node_data)
 boosters(*classical())
 networks()
+if arguments.models:
+    for path in sorted(pathlib.Path(arguments.models).glob("*.onnx")):
+        reference = np.load(path.with_name(path.stem + "_ref.npz"))
+        model = onnx.load(path)
+        if not fits(model):
+            continue
+        name = str(reference["input_name"])
+        outputs = [(o.name, numpy_helper.from_array(reference["out_" + o.name]).SerializeToString())
+                   for o in model.graph.output]
+        models.append(record(path.stem, "onnxruntime 1.31.1", path.read_bytes(),
+                             [(name, numpy_helper.from_array(reference["input"]).SerializeToString())], outputs))
 write(fixtures / "models.bin", models)

@@ -80,9 +80,11 @@ struct Program: StageProgram {
 
     private func makeInference(_ parts: StageParts) throws -> InferenceProcessor {
         let pipeline = parts.configuration.pipeline
-        if let notice = BLAS.coreTypeNotice(environment: ProcessInfo.processInfo.environment) {
-            parts.logger.warning("\(notice)")
-        }
+        let environment = ProcessInfo.processInfo.environment
+        let notices = [
+            VectorKernels.configure(environment: environment), BLAS.coreTypeNotice(environment: environment),
+        ]
+        for notice in notices.compactMap({ $0 }) { parts.logger.warning("\(notice)") }
         let fitted = try FittedTransform.load(for: pipeline)
         let source = try UnsealedFileSource(manifestPath: pipeline.model.manifestPath) {
             parts.logger.warning("\($0)")
@@ -94,7 +96,8 @@ struct Program: StageProgram {
             "The model is loaded and warm",
             metadata: [
                 "model": "\(source.manifest.name)", "model_version": "\(source.manifest.version)",
-                "contract": "\(source.manifest.contract)", "openblas": "\(BLAS.coreType)",
+                "contract": "\(source.manifest.contract)", "kernels": "\(VectorKernels.level)",
+                "openblas": "\(BLAS.coreType)",
             ])
         return processor
     }

@@ -47,7 +47,9 @@ struct CaseTests {
         (try? InferenceSession.operators(of: test.model.span.bytes))?.first { $0 != "Constant" } ?? "Constant"
     }
 
-    @Test("Models of scikit-learn, LightGBM, XGBoost and dense networks give ONNX Runtime's outputs", arguments: VectorKernels.Level.allCases)
+    @Test(
+        "Models of scikit-learn, LightGBM, XGBoost and dense networks give ONNX Runtime's outputs",
+        arguments: VectorKernels.Level.allCases)
     func models(_ level: VectorKernels.Level) throws {
         guard level == VectorKernels.level else { return }
         let cases = try ReferenceCase.load("models.bin")
@@ -73,7 +75,9 @@ struct CaseTests {
                 for (all, one) in zip(whole.columns, single.columns) where all.width > 0 {
                     let range = row * all.width..<(row + 1) * all.width
                     if !all.floats.isEmpty {
-                        #expect(all.floats[range].map(\.bitPattern) == one.floats.map(\.bitPattern), "\(test.name), row \(row)")
+                        #expect(
+                            all.floats[range].map(\.bitPattern) == one.floats.map(\.bitPattern),
+                            "\(test.name), row \(row)")
                     }
                     if !all.integers.isEmpty { #expect(Array(all.integers[range]) == one.integers, "\(test.name)") }
                 }

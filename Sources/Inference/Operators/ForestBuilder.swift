@@ -42,7 +42,7 @@ struct ForestBuilder {
         guard !orders.isEmpty, visited.allSatisfy({ $0 }) else {
             throw node.error(.invalidGraph, "it has no tree, or nodes that no tree reaches: a cycle")
         }
-        guard table.weightTargets.elements.allSatisfy({ Int($0) < targets }) else {
+        guard table.weightTargets.allSatisfy({ Int($0) < targets }) else {
             throw node.error(.invalidGraph, "a leaf adds to a target beyond \(targets)")
         }
     }
@@ -76,7 +76,8 @@ struct ForestBuilder {
                 }
             }
             sizes.append(
-                Forest.TreeSize(inner: inner, leaves: leaves, targets: targetList(order), depth: depth, hasEqual: hasEqual))
+                Forest.TreeSize(
+                    inner: inner, leaves: leaves, targets: targetList(order), depth: depth, hasEqual: hasEqual))
         }
         let forest = try Forest(
             features: features, sizes: sizes, targetCount: targets, aggregate: aggregate, allocator: planner.allocator)

@@ -60,7 +60,8 @@ extension Operators {
         switch value.type {
         case .float: try map(planner, node, value, .float) { (x: Float) in Double(x) > threshold ? 1 : Float(0) }
         case .double: try map(planner, node, value, .double) { (x: Double) in x > threshold ? 1 : Double(0) }
-        case .int32, .int64: try map(planner, node, value, value.type) { (x: Int64) in Double(x) > threshold ? 1 : Int64(0) }
+        case .int32, .int64:
+            try map(planner, node, value, value.type) { (x: Int64) in Double(x) > threshold ? 1 : Int64(0) }
         default: throw node.error(.unsupported, "values of type \(value.type)")
         }
     }
@@ -103,7 +104,8 @@ extension Operators {
     // MARK: Linear models
 
     /// Appends the product of the linear operators; `coefficients` has one row per target.
-    private static func linear(_ planner: Planner, _ node: PlanNode) throws -> (draft: DenseDraft, value: RuntimeValue) {
+    private static func linear(_ planner: Planner, _ node: PlanNode) throws -> (draft: DenseDraft, value: RuntimeValue)
+    {
         let value = try rows(planner, node)
         let inputs = value.shape.dims[1]
         guard let coefficients = try planner.floats(node, "coefficients"), coefficients.count > 0, inputs > 0,
@@ -141,7 +143,9 @@ extension Operators {
         guard transform != .none else { return try planner.bind(node, 0, .runtime(scores)) }
         let target = try planner.makeValue(node, shape, .float)
         planner.append(
-            TransformStep(rows: RowCount(value.shape), source: scores.id, target: target.id, width: draft.outputs, transform: transform))
+            TransformStep(
+                rows: RowCount(value.shape), source: scores.id, target: target.id, width: draft.outputs,
+                transform: transform))
         try planner.bind(node, 0, .runtime(target))
     }
 
@@ -158,7 +162,8 @@ extension Operators {
                 !hasSecond || transform == .probit ? .none : transform == .logistic ? .negative : .complement
             planner.append(
                 TwoClassStep(
-                    rows: RowCount(value.shape), source: draft.target, scores: scores.id, label: label.id, second: second, transform: transform,
+                    rows: RowCount(value.shape), source: draft.target, scores: scores.id, label: label.id,
+                    second: second, transform: transform,
                     labels: hasSecond ? labels : [0, 1], threshold: 0))
             try planner.bind(node, 1, .runtime(scores))
         } else {
@@ -168,7 +173,8 @@ extension Operators {
             let scores = try planner.makeValue(node, rowShape(value, targets), .float)
             planner.append(
                 ClassScoreStep(
-                    rows: RowCount(value.shape), source: draft.target, scores: scores.id, label: label.id, classes: targets, labels: labels,
+                    rows: RowCount(value.shape), source: draft.target, scores: scores.id, label: label.id,
+                    classes: targets, labels: labels,
                     transform: transform))
             try planner.bind(node, 1, .runtime(scores))
         }
@@ -185,7 +191,7 @@ extension Operators {
         guard let numbers = try planner.integers(node, integers), numbers.count > 0 else {
             throw node.error(.invalidGraph, "it has no class labels")
         }
-        return (Array(numbers.elements), .int64)
+        return (Array(numbers), .int64)
     }
 
     /// `ZipMap` turns probabilities into maps by class name for Python callers; here they stay a matrix.

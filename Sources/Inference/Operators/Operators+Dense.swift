@@ -261,25 +261,29 @@ extension Operators {
         let value = try planner.operand(node, 0, .float)
         let axis = try resolve(try node.int("axis", default: -1), rank: value.shape.rank, node)
         guard value.shape.batchAxis.map({ $0 < axis }) ?? true else { throw mixing(node) }
-        for index in 1..<max(node.outputs.count, 1) where planner.isUsed(node, output: index) {
-            throw node.error(.unsupported, "output \(index) (mean or deviation)")
-        }
         let width = value.shape.dims[axis...].reduce(1, *)
         guard width > 0, let (scale, _) = try planner.floatConstant(node, 1), scale.count == width || scale.count == 1
         else { throw node.error(.unsupported, "a scale that is not \(width) constants") }
         var bias: ModelArray<Float>?
         if node.hasInput(2) {
-            guard let (values, _) = try planner.floatConstant(node, 2), values.count == width || values.count == 1 else {
+            guard let (values, _) = try planner.floatConstant(node, 2), values.count == width || values.count == 1
+            else {
                 throw node.error(.unsupported, "a bias that is not \(width) constants")
             }
             bias = values
         }
         let target = try planner.makeValue(node, value.shape, .float)
+        let outer = Shape(Array(value.shape.dims[..<axis]), batchAxis: value.shape.batchAxis)
+        // Mean and inverse deviation have the reduced dimensions as 1.
+        let kept = Shape(outer.dims + value.shape.dims[axis...].map { _ in 1 }, batchAxis: outer.batchAxis)
+        let mean = try planner.makeValue(node, kept, .float)
+        let factor = try planner.makeValue(node, kept, .float)
         planner.append(
             LayerNormalizationStep(
-                source: value.id, target: target.id,
-                outer: Shape(Array(value.shape.dims[..<axis]), batchAxis: value.shape.batchAxis), width: width,
+                source: value.id, target: target.id, mean: mean.id, factor: factor.id, outer: outer, width: width,
                 epsilon: try node.float("epsilon", default: 1e-5), scale: scale, bias: bias))
         try planner.bind(node, 0, .runtime(target))
+        try planner.bind(node, 1, .runtime(mean))
+        try planner.bind(node, 2, .runtime(factor))
     }
 }

@@ -57,7 +57,9 @@ extension Operators {
     ) throws {
         let target = try planner.makeValue(node, value.shape, type)
         planner.append(
-            MapStep(source: value.id, target: target.id, shape: value.shape, name: node.operation.lowercased(), function: function))
+            MapStep(
+                source: value.id, target: target.id, shape: value.shape, name: node.operation.lowercased(),
+                function: function))
         try planner.bind(node, 0, .runtime(target))
     }
 
@@ -227,11 +229,15 @@ extension Operators {
         let target = try planner.makeValue(node, value.shape, type)
         func append<T: PlainValue, R: PlainValue>(_ function: @escaping @Sendable (T) -> R) {
             planner.append(
-                MapStep(source: value.id, target: target.id, shape: value.shape, name: "cast to \(type)", function: function))
+                MapStep(
+                    source: value.id, target: target.id, shape: value.shape, name: "cast to \(type)", function: function
+                ))
         }
         func appendText<T: PlainValue, R: PlainValue>(_ function: @escaping @Sendable (T, RunTexts) -> R) {
             planner.append(
-                TextStep(source: value.id, target: target.id, shape: value.shape, name: "cast to \(type)", function: function))
+                TextStep(
+                    source: value.id, target: target.id, shape: value.shape, name: "cast to \(type)", function: function
+                ))
         }
         if value.type == .string {
             switch target.storage {
@@ -239,7 +245,8 @@ extension Operators {
             case .double: appendText { (x: Int64, texts) in number(texts.text(x)) }
             case .integer:
                 guard type != .string else { return value }
-                appendText { (x: Int64, texts) in wrapped(Int64(texts.text(x)) ?? integer(number(texts.text(x))), type) }
+                appendText { (x: Int64, texts) in wrapped(Int64(texts.text(x)) ?? integer(number(texts.text(x))), type)
+                }
             }
             return target
         }
@@ -247,15 +254,16 @@ extension Operators {
         case (_, .integer) where type == .string:
             let isBool = value.type == .bool
             switch value.storage {
-            case .float: appendText { (x: Float, texts) in texts.number(shown(Double(x), 8)) }
-            case .double: appendText { (x: Double, texts) in texts.number(shown(x, 17)) }
+            case .float: appendText { (x: Float, texts) in texts.number(shown(x)) }
+            case .double: appendText { (x: Double, texts) in texts.number(shown(x)) }
             case .integer: appendText { (x: Int64, texts) in texts.number(isBool ? (x != 0 ? "1" : "0") : "\(x)") }
             }
         case (.float, .double): append { (x: Float) in Double(x) }
         case (.double, .float): append { (x: Double) in Float(x) }
         case (.integer, .float): append { (x: Int64) in Float(x) }
         case (.integer, .double): append { (x: Int64) in Double(x) }
-        case (.float, .integer): append { (x: Float) in type == .bool ? (x != 0 ? 1 : 0) : wrapped(integer(Double(x)), type) }
+        case (.float, .integer):
+            append { (x: Float) in type == .bool ? (x != 0 ? 1 : 0) : wrapped(integer(Double(x)), type) }
         case (.double, .integer): append { (x: Double) in type == .bool ? (x != 0 ? 1 : 0) : wrapped(integer(x), type) }
         default: append { (x: Int64) in wrapped(x, type) }
         }
@@ -273,15 +281,12 @@ extension Operators {
         }
     }
 
-    /// As C's `%.8g` and `%.17g` print it, which ONNX Runtime uses.
-    private static func shown(_ value: Double, _ digits: Int32) -> String {
+    /// The shortest text that gives the number back, whole numbers without a point.
+    private static func shown<T: BinaryFloatingPoint & CustomStringConvertible>(_ value: T) -> String {
         if value.isNaN { return "NaN" }
         if value.isInfinite { return value < 0 ? "-INF" : "INF" }
-        return withUnsafeTemporaryAllocation(of: CChar.self, capacity: 64) { buffer in
-            guard let base = buffer.baseAddress else { return "" }
-            withVaList([digits, value]) { _ = vsnprintf(base, 64, "%.*g", $0) }
-            return String(cString: base)
-        }
+        let text = value.description
+        return text.hasSuffix(".0") ? String(text.dropLast(2)) : text
     }
 
     // MARK: Two operands
@@ -305,7 +310,8 @@ extension Operators {
         _ planner: Planner, _ node: PlanNode, _ operation: String, _ left: RuntimeValue, _ right: RuntimeValue
     ) throws -> RuntimeValue {
         guard let shape = Shape.broadcast(left.shape, right.shape) else {
-            throw node.error(.invalidGraph, "the shapes \(left.shape.text) and \(right.shape.text) do not fit for every batch")
+            throw node.error(
+                .invalidGraph, "the shapes \(left.shape.text) and \(right.shape.text) do not fit for every batch")
         }
         let target = try planner.makeValue(node, shape, left.type)
         if left.type == .float, let step = repeating(operation, left, right, target) {
@@ -413,7 +419,7 @@ extension Operators {
                 guard case .integers(let numbers) = constant.storage else {
                     throw node.error(.unsupported, "sizes of the batch together with other values")
                 }
-                return numbers.elements.map { SymbolicSize(fixed: Int($0), batch: 0) }
+                return numbers.map { SymbolicSize(fixed: Int($0), batch: 0) }
             case .runtime: throw node.error(.unsupported, "sizes of the batch together with other values")
             }
         }
@@ -492,7 +498,8 @@ extension Operators {
             throw node.error(.invalidGraph, "operands of types \(left.type) and \(right.type)")
         }
         guard let shape = Shape.broadcast(left.shape, right.shape) else {
-            throw node.error(.invalidGraph, "the shapes \(left.shape.text) and \(right.shape.text) do not fit for every batch")
+            throw node.error(
+                .invalidGraph, "the shapes \(left.shape.text) and \(right.shape.text) do not fit for every batch")
         }
         let target = try planner.makeValue(node, shape, .bool)
         func append<T: PlainValue & Comparable>(_ type: T.Type) throws {

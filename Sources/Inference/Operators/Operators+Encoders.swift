@@ -16,10 +16,10 @@ extension Operators {
             return Column(type: .string, bits: texts.map { UInt64(planner.texts.number($0)) })
         }
         if let integers = try planner.integers(node, "\(prefix)_int64s") {
-            return Column(type: .int64, bits: integers.elements.map { UInt64(bitPattern: $0) })
+            return Column(type: .int64, bits: integers.map { UInt64(bitPattern: $0) })
         }
         if let floats = try planner.floats(node, "\(prefix)_floats") {
-            return Column(type: .float, bits: floats.elements.map { bits(Double($0)) })
+            return Column(type: .float, bits: floats.map { bits(Double($0)) })
         }
         return try planner.tensor(node, "\(prefix)_tensor").map { try column(planner, $0) }
     }
@@ -27,10 +27,10 @@ extension Operators {
     private static func column(_ planner: Planner, _ constant: Constant) throws -> Column {
         switch constant.storage {
         case .view, .floats:
-            return Column(type: .float, bits: try planner.floats(constant).elements.map { bits(Double($0)) })
-        case .doubles(let values): return Column(type: .double, bits: values.elements.map { bits($0) })
+            return Column(type: .float, bits: try planner.floats(constant).map { bits(Double($0)) })
+        case .doubles(let values): return Column(type: .double, bits: values.map { bits($0) })
         case .integers(let values):
-            return Column(type: constant.type, bits: values.elements.map { UInt64(bitPattern: $0) })
+            return Column(type: constant.type, bits: values.map { UInt64(bitPattern: $0) })
         }
     }
 
@@ -83,7 +83,7 @@ extension Operators {
         else { throw node.error(.invalidGraph, "'cats_strings' and 'cats_int64s' are missing or differ in number") }
         try category(
             planner, node, try planner.operand(node, 0), texts: texts.map { UInt64(planner.texts.number($0)) },
-            numbers: numbers.elements.map { UInt64(bitPattern: $0) })
+            numbers: numbers.map { UInt64(bitPattern: $0) })
     }
 
     private static func lookUp(
@@ -112,13 +112,16 @@ extension Operators {
         let value = try planner.operand(node, 0)
         let keys: [Int64]
         if let texts = try node.strings("cats_strings"), !texts.isEmpty {
-            guard value.type == .string else { throw node.error(.invalidGraph, "texts for an input of type \(value.type)") }
+            guard value.type == .string else {
+                throw node.error(.invalidGraph, "texts for an input of type \(value.type)")
+            }
             keys = texts.map { Int64(planner.texts.number($0)) }
         } else {
-            guard value.type != .string, let numbers = try planner.integers(node, "cats_int64s"), numbers.count > 0 else {
+            guard value.type != .string, let numbers = try planner.integers(node, "cats_int64s"), numbers.count > 0
+            else {
                 throw node.error(.invalidGraph, "it has no categories for an input of type \(value.type)")
             }
-            keys = Array(numbers.elements)
+            keys = Array(numbers)
         }
         let table = Dictionary(keys.enumerated().map { ($1, $0) }) { first, _ in first }
         var shape = value.shape
@@ -127,9 +130,13 @@ extension Operators {
         let position: @Sendable (UnsafeMutableRawPointer, Int) -> Int
         switch value.storage {
         case .float:
-            position = { table[Int64(exactly: $0.assumingMemoryBound(to: Float.self)[$1].rounded(.towardZero)) ?? .min] ?? -1 }
+            position = {
+                table[Int64(exactly: $0.assumingMemoryBound(to: Float.self)[$1].rounded(.towardZero)) ?? .min] ?? -1
+            }
         case .double:
-            position = { table[Int64(exactly: $0.assumingMemoryBound(to: Double.self)[$1].rounded(.towardZero)) ?? .min] ?? -1 }
+            position = {
+                table[Int64(exactly: $0.assumingMemoryBound(to: Double.self)[$1].rounded(.towardZero)) ?? .min] ?? -1
+            }
         case .integer: position = { table[$0.assumingMemoryBound(to: Int64.self)[$1]] ?? -1 }
         }
         planner.append(

@@ -24,7 +24,8 @@ extension Operators {
                 SoftmaxStep<T>(
                     source: value.id, target: target.id, outer: parts.outer, length: parts.length, inner: parts.inner,
                     isBatchOuter: parts.isBatchOuter, isBatchInner: parts.isBatchInner,
-                    kind: node.operation == "Softmax" ? .softmax : node.operation == "Hardmax" ? .hardmax : .logSoftmax))
+                    kind: node.operation == "Softmax" ? .softmax : node.operation == "Hardmax" ? .hardmax : .logSoftmax)
+            )
         }
         if value.type == .float { append(Float.self) } else { append(Double.self) }
         try planner.bind(node, 0, .runtime(target))

@@ -45,7 +45,9 @@ struct SVMParameters: Sendable {
 }
 
 extension Operators {
-    private static func parameters(_ planner: Planner, _ node: PlanNode, vectorCount: Int, features: Int) throws -> SVMParameters {
+    private static func parameters(_ planner: Planner, _ node: PlanNode, vectorCount: Int, features: Int) throws
+        -> SVMParameters
+    {
         let name = try node.string("kernel_type", default: "LINEAR")
         guard let kernel = SVMKernel(rawValue: name) else { throw node.error(.unsupported, "kernel '\(name)'") }
         let numbers = try planner.floats(node, "kernel_params")
@@ -54,7 +56,8 @@ extension Operators {
         else { throw node.error(.invalidGraph, "'coefficients' or 'rho' is missing") }
         let vectors = try planner.floats(node, "support_vectors") ?? ModelArray([], planner.allocator)
         guard vectorCount <= planner.limits.tensorElementsMax, vectors.count == vectorCount * features else {
-            throw node.error(.invalidGraph, "\(vectors.count) numbers for \(vectorCount) vectors of \(features) features")
+            throw node.error(
+                .invalidGraph, "\(vectors.count) numbers for \(vectorCount) vectors of \(features) features")
         }
         func number(_ index: Int) -> Float { numbers.map { index < $0.count ? $0[index] : 0 } ?? 0 }
         return SVMParameters(
@@ -101,7 +104,8 @@ extension Operators {
             let scores = try planner.makeValue(node, rowShape(value, classes), .float)
             planner.append(
                 ClassScoreStep(
-                    rows: RowCount(value.shape), source: draft.target, scores: scores.id, label: label.id, classes: classes, labels: labels,
+                    rows: RowCount(value.shape), source: draft.target, scores: scores.id, label: label.id,
+                    classes: classes, labels: labels,
                     transform: transform))
             try planner.bind(node, 0, .runtime(label))
             return try planner.bind(node, 1, .runtime(scores))
@@ -117,13 +121,16 @@ extension Operators {
         let width = hasProbabilities ? classes : classes > 2 ? pairs : 2
         let scores = try planner.makeValue(node, rowShape(value, width), .float)
         // Kernels, pair scores, and a matrix with two vectors for the probabilities.
-        let scratch = try planner.makeValue(node, Shape([vectors + pairs + 2 * classes * classes + 2 * classes]), .float)
+        let scratch = try planner.makeValue(
+            node, Shape([vectors + pairs + 2 * classes * classes + 2 * classes]), .float)
         planner.append(
             SVMClassifierStep(
-                rows: RowCount(value.shape), source: value.id, scores: scores.id, label: label.id, scratch: scratch.id, parameters: parameters,
-                perClass: perClass, labels: labels, probabilities: hasProbabilities ? a.flatMap { a in b.map { (a, $0) } } : nil,
+                rows: RowCount(value.shape), source: value.id, scores: scores.id, label: label.id, scratch: scratch.id,
+                parameters: parameters,
+                perClass: perClass, labels: labels,
+                probabilities: hasProbabilities ? a.flatMap { a in b.map { (a, $0) } } : nil,
                 width: width, transform: transform,
-                isPositive: parameters.coefficients.elements.allSatisfy { $0 >= 0 }))
+                isPositive: parameters.coefficients.allSatisfy { $0 >= 0 }))
         try planner.bind(node, 0, .runtime(label))
         try planner.bind(node, 1, .runtime(scores))
     }

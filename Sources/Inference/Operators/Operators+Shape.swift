@@ -21,8 +21,12 @@ extension Operators {
         let value = try planner.operand(node, 0)
         let mask = try planner.makeValue(node, value.shape, .bool)
         switch value.storage {
-        case .float: planner.append(MapStep(source: value.id, target: mask.id, shape: value.shape, name: "mask") { (_: Float) in Int64(1) })
-        default: planner.append(MapStep(source: value.id, target: mask.id, shape: value.shape, name: "mask") { (_: Int64) in Int64(1) })
+        case .float:
+            planner.append(
+                MapStep(source: value.id, target: mask.id, shape: value.shape, name: "mask") { (_: Float) in Int64(1) })
+        default:
+            planner.append(
+                MapStep(source: value.id, target: mask.id, shape: value.shape, name: "mask") { (_: Int64) in Int64(1) })
         }
         try planner.bind(node, 1, .runtime(mask))
     }
@@ -69,8 +73,10 @@ extension Operators {
             shape.dims.append(size.batch != 0 ? size.batch : size.fixed)
         }
         try planner.check(shape, node.place)
-        let fill = try planner.tensor(node, "value") ?? Constant(
-            shape: [1], type: .float, storage: .floats(try ModelArray([0], planner.allocator)))
+        let fill =
+            try planner.tensor(node, "value")
+            ?? Constant(
+                shape: [1], type: .float, storage: .floats(try ModelArray([0], planner.allocator)))
         guard fill.count == 1 else { throw node.error(.invalidGraph, "'value' must be one number") }
         let source = try planner.runtime(.constant(fill), node.place)
         let target = try planner.makeValue(node, shape, fill.type)
@@ -115,7 +121,8 @@ extension Operators {
 
     static func size(_ planner: Planner, _ node: PlanNode) throws {
         let shape = try planner.operand(node, 0).shape
-        let size = shape.isBatched
+        let size =
+            shape.isBatched
             ? SymbolicSize(fixed: 0, batch: shape.unit) : SymbolicSize(fixed: shape.unit, batch: 0)
         try bindSizes(planner, node, [size], isScalar: true)
     }
@@ -163,7 +170,9 @@ extension Operators {
     private static func flattened(_ shape: Shape, _ node: PlanNode) throws -> Shape {
         var axis = try node.int("axis", default: 1)
         if axis < 0 { axis += shape.rank }
-        guard axis >= 0, axis <= shape.rank else { throw node.error(.invalidGraph, "axis \(axis) of rank \(shape.rank)") }
+        guard axis >= 0, axis <= shape.rank else {
+            throw node.error(.invalidGraph, "axis \(axis) of rank \(shape.rank)")
+        }
         return Shape(
             [shape.dims[..<axis].reduce(1, *), shape.dims[axis...].reduce(1, *)],
             batchAxis: shape.batchAxis.map { $0 < axis ? 0 : 1 })
@@ -312,7 +321,8 @@ extension Operators {
             let size = other.dims[axis]
             other.dims[axis] = shape.dims[axis]
             guard other == shape else {
-                throw node.error(.invalidGraph, "the shapes \(operands.map(\.shape.text)) do not fit along axis \(axis)")
+                throw node.error(
+                    .invalidGraph, "the shapes \(operands.map(\.shape.text)) do not fit along axis \(axis)")
             }
             shape.dims[axis] += size
         }
@@ -465,7 +475,11 @@ extension Operators {
         if case .sizes(let sizes, _) = try planner.value(node, 0) {
             let indices = try planner.integers(node, 1)
             let isScalar: Bool
-            if case .constant(let constant) = try planner.value(node, 1) { isScalar = constant.shape.isEmpty } else { isScalar = false }
+            if case .constant(let constant) = try planner.value(node, 1) {
+                isScalar = constant.shape.isEmpty
+            } else {
+                isScalar = false
+            }
             let picked = try indices.map { sizes[try resolve($0, rank: sizes.count, node)] }
             return try bindSizes(planner, node, picked, isScalar: isScalar)
         }

@@ -77,9 +77,9 @@ extension Operators {
 
     private static func baseValues(_ planner: Planner, _ node: PlanNode) throws -> [Float] {
         if let tensor = try planner.tensor(node, "base_values_as_tensor") {
-            return Array(try planner.floats(tensor).elements)
+            return Array(try planner.floats(tensor))
         }
-        return try planner.floats(node, "base_values").map { Array($0.elements) } ?? []
+        return try planner.floats(node, "base_values").map { Array($0) } ?? []
     }
 
     /// `TreeEnsembleClassifier`, with ONNX Runtime's reading of the binary case.
@@ -88,8 +88,8 @@ extension Operators {
         let transform = try transform(node)
         let (labels, type) = try classLabels(planner, node, "classlabels_int64s")
         let base = try baseValues(planner, node)
-        let used = Set(table.weightTargets.elements)
-        let isPositive = table.weights.elements.allSatisfy { $0 >= 0 }
+        let used = Set(table.weightTargets)
+        let isPositive = table.weights.allSatisfy { $0 >= 0 }
         guard labels.count >= 1, used.allSatisfy({ Int($0) < labels.count }), base.count <= labels.count else {
             throw node.error(.invalidGraph, "class ids or base values beyond the \(labels.count) class labels")
         }
@@ -131,7 +131,8 @@ extension Operators {
             let shifted = try planner.makeValue(node, scores.shape, .float)
             planner.append(
                 BaseValueStep(
-                    rows: RowCount(value.shape), source: scores.id, target: shifted.id, width: 1, base: [base], divisor: 1))
+                    rows: RowCount(value.shape), source: scores.id, target: shifted.id, width: 1, base: [base],
+                    divisor: 1))
             scores = shifted
         }
         let label = try planner.makeValue(node, rowShape(value, nil), type)
@@ -180,11 +181,12 @@ extension Operators {
         var visited = [Bool](repeating: false, count: table.nodes.count)
         for root in table.roots {
             let order = try table.order(root: root, visited: &visited, node).order
-            for index in order where table.nodes[index].mode != nil && table.nodes[index].feature >= value.shape.dims[1] {
+            for index in order where table.nodes[index].mode != nil && table.nodes[index].feature >= value.shape.dims[1]
+            {
                 throw node.error(.invalidGraph, "feature \(table.nodes[index].feature) of \(value.shape.dims[1])")
             }
         }
-        guard table.weightTargets.elements.allSatisfy({ Int($0) < targets }) else {
+        guard table.weightTargets.allSatisfy({ Int($0) < targets }) else {
             throw node.error(.invalidGraph, "a target beyond \(targets)")
         }
         let target = try planner.makeValue(node, rowShape(value, targets), .float)

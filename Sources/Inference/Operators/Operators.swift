@@ -46,8 +46,10 @@ enum Operators {
         list += entries(
             1,
             [
-                "Relu", "LeakyRelu", "Elu", "Selu", "Sigmoid", "HardSigmoid", "Tanh", "Exp", "Log", "Sqrt", "Abs", "Neg",
-                "Reciprocal", "Softplus", "Softsign", "Floor", "Ceil", "Not", "Sin", "Cos", "Tan", "Asin", "Acos", "Atan",
+                "Relu", "LeakyRelu", "Elu", "Selu", "Sigmoid", "HardSigmoid", "Tanh", "Exp", "Log", "Sqrt", "Abs",
+                "Neg",
+                "Reciprocal", "Softplus", "Softsign", "Floor", "Ceil", "Not", "Sin", "Cos", "Tan", "Asin", "Acos",
+                "Atan",
             ], unary)
         list += entries(9, ["Erf", "Sign", "IsNaN", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh"], unary)
         list += entries(10, ["IsInf", "ThresholdedRelu"], unary) + entries(11, ["Round"], unary)

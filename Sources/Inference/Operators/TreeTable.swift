@@ -97,7 +97,8 @@ extension TreeTable {
         let modes = try node.strings("nodes_modes") ?? []
         let thresholds = try reals(planner, node, "nodes_values")
         let count = trees.count
-        guard count > 0, [ids.count, features.count, yes.count, no.count, modes.count, thresholds.count].allSatisfy({ $0 == count }),
+        guard count > 0,
+            [ids.count, features.count, yes.count, no.count, modes.count, thresholds.count].allSatisfy({ $0 == count }),
             missing.map({ $0.count == count || $0.count == 0 }) ?? true
         else { throw node.error(.invalidGraph, "the lists of its nodes are empty or differ in length") }
         var places: [NodeKey: Int] = [:]
@@ -115,7 +116,8 @@ extension TreeTable {
                 guard let mode = BranchMode(name: modes[index]), mode != .member else {
                     throw node.error(.unsupported, "the mode '\(modes[index])'")
                 }
-                guard let left = places[NodeKey(trees[index], yes[index])], let right = places[NodeKey(trees[index], no[index])],
+                guard let left = places[NodeKey(trees[index], yes[index])],
+                    let right = places[NodeKey(trees[index], no[index])],
                     features[index] >= 0, features[index] <= Int64(Int32.max)
                 else { throw node.error(.invalidGraph, "a branch of tree \(trees[index]) leads nowhere") }
                 entry.mode = mode
@@ -150,7 +152,8 @@ extension TreeTable {
         nodes: ModelArray<Node>
     ) throws -> (weights: ModelArray<Double>, targets: ModelArray<Int32>) {
         let list = idName
-        guard let trees = try planner.integers(node, "\(list)_treeids"), let ids = try planner.integers(node, "\(list)_nodeids"),
+        guard let trees = try planner.integers(node, "\(list)_treeids"),
+            let ids = try planner.integers(node, "\(list)_nodeids"),
             let targets = try planner.integers(node, "\(list)_ids")
         else { throw node.error(.invalidGraph, "the lists of its leaf weights are missing") }
         let weights = try reals(planner, node, "\(list)_weights")
@@ -229,7 +232,8 @@ extension TreeTable {
         let (yesLeaf, noLeaf) = (try integers("nodes_trueleafs"), try integers("nodes_falseleafs"))
         let missing = try planner.integers(node, "nodes_missing_value_tracks_true")
         let count = features.count
-        guard count > 0, [modes.count, splits.count, yes.count, no.count, yesLeaf.count, noLeaf.count].allSatisfy({ $0 == count }),
+        guard count > 0,
+            [modes.count, splits.count, yes.count, no.count, yesLeaf.count, noLeaf.count].allSatisfy({ $0 == count }),
             missing.map({ $0.count == count || $0.count == 0 }) ?? true, targets.count == weights.count
         else { throw node.error(.invalidGraph, "the lists of its nodes differ in length") }
         let (members, sets) = try memberSets(planner, node, modes)
@@ -240,7 +244,9 @@ extension TreeTable {
         var next = count
         func side(_ isLeaf: Bool, _ id: Int64) throws -> Int {
             guard isLeaf else { return Int(clamping: id) }
-            guard id >= 0, id < Int64(weights.count) else { throw node.error(.invalidGraph, "leaf \(id) of \(weights.count)") }
+            guard id >= 0, id < Int64(weights.count) else {
+                throw node.error(.invalidGraph, "leaf \(id) of \(weights.count)")
+            }
             nodes[next] = Node(range: Int(id)..<Int(id) + 1)
             next += 1
             return next - 1
@@ -258,10 +264,12 @@ extension TreeTable {
         }
         let weightTargets = try ModelArray<Int32>(count: targets.count, planner.allocator)
         for index in 0..<targets.count {
-            guard targets[index] >= 0, targets[index] <= 65_535 else { throw node.error(.invalidGraph, "target \(targets[index])") }
+            guard targets[index] >= 0, targets[index] <= 65_535 else {
+                throw node.error(.invalidGraph, "target \(targets[index])")
+            }
             weightTargets[index] = Int32(targets[index])
         }
-        let roots = try integers("tree_roots").elements.map { Int(clamping: $0) }
+        let roots = try integers("tree_roots").map { Int(clamping: $0) }
         return TreeTable(
             nodes: nodes, thresholds: splits, roots: roots, weights: weights, weightTargets: weightTargets,
             members: members)
@@ -272,7 +280,7 @@ extension TreeTable {
         _ planner: Planner, _ node: PlanNode, _ modes: ModelArray<Int64>
     ) throws -> (ModelArray<Double>, [Int: Range<Int>]) {
         guard let tensor = try planner.tensor(node, "membership_values") else {
-            guard !modes.elements.contains(Int64(BranchMode.member.rawValue)) else {
+            guard !modes.contains(Int64(BranchMode.member.rawValue)) else {
                 throw node.error(.invalidGraph, "'membership_values' is missing")
             }
             return (try ModelArray(count: 0, planner.allocator), [:])

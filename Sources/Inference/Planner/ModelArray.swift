@@ -10,7 +10,7 @@ typealias PlainValue = BitwiseCopyable & Sendable
 /// never stand on the ordinary heap; the buffer is wiped when the last reference is gone.
 ///
 /// Sendable by agreement: written while a plan is made, or by the one run that uses the workspace it belongs to.
-struct ModelArray<Element: BitwiseCopyable>: @unchecked Sendable {
+struct ModelArray<Element: BitwiseCopyable>: RandomAccessCollection, @unchecked Sendable {
     let count: Int
     /// Valid while this array is held.
     let pointer: UnsafeMutablePointer<Element>
@@ -18,10 +18,10 @@ struct ModelArray<Element: BitwiseCopyable>: @unchecked Sendable {
 
     init(count: Int, _ allocator: any WeightAllocator) throws {
         let floats = (count * MemoryLayout<Element>.stride + 3) / 4
-        buffer = try allocator.allocate(count: max(floats, 1))
+        buffer = try allocator.allocate(count: Swift.max(floats, 1))
         self.count = count
         // The buffer is ours alone and holds plain values.
-        pointer = UnsafeMutableRawPointer(buffer.pointer).bindMemory(to: Element.self, capacity: max(count, 1))
+        pointer = UnsafeMutableRawPointer(buffer.pointer).bindMemory(to: Element.self, capacity: Swift.max(count, 1))
     }
 
     init(_ elements: [Element], _ allocator: any WeightAllocator) throws {
@@ -40,7 +40,13 @@ struct ModelArray<Element: BitwiseCopyable>: @unchecked Sendable {
         }
     }
 
-    var elements: UnsafeMutableBufferPointer<Element> { UnsafeMutableBufferPointer(start: pointer, count: count) }
+    var startIndex: Int { 0 }
+    var endIndex: Int { count }
+
+    /// The bytes, valid while this array is held.
+    var bytes: UnsafeMutableRawBufferPointer {
+        UnsafeMutableRawBufferPointer(start: pointer, count: count * MemoryLayout<Element>.stride)
+    }
 }
 
 /// Passes allocations on until the budget is used up. A small file can ask for much: a constant broadcast again and

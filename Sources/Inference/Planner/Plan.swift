@@ -71,7 +71,8 @@ struct MemoryPlan: @unchecked Sendable {
                 let offset = isBatched ? batched.take(bytes(id)) : fixed.take(bytes(id))
                 slots[id] = Slot(offset: offset, isBatched: isBatched)
             }
-            for id in Set(step.reads + step.writes) where slots[id] != nil && lastReader[id] <= index && lastReader[id] >= 0 {
+            for id in Set(step.reads + step.writes)
+            where slots[id] != nil && lastReader[id] <= index && lastReader[id] >= 0 {
                 release(id, &batched, &fixed)
             }
             // Scratch and results that nobody reads.
@@ -90,7 +91,9 @@ struct MemoryPlan: @unchecked Sendable {
     private func bytes(_ id: Int) -> Int { places[id].shape.unit * places[id].storage.byteCount }
 
     /// Bytes of the block for `rows` rows.
-    func byteCount(rows: Int) -> Int { Self.rounded(bytesPerRow * rows) + Self.rounded(bytesFixed) + slots.count * Self.alignment }
+    func byteCount(rows: Int) -> Int {
+        Self.rounded(bytesPerRow * rows) + Self.rounded(bytesFixed) + slots.count * Self.alignment
+    }
 
     /// Pointers of all places in a block of `byteCount(rows:)` bytes.
     func pointers(in block: UnsafeMutableRawPointer, rows: Int) -> [UnsafeMutableRawPointer] {

@@ -10,7 +10,9 @@ extension Planner {
         } else if tensor.type == .string {
             let names = try withBytes { bytes in try reader.strings(tensor, bytes) }
             storage = .integers(try ModelArray(names.map { Int64(texts.number($0)) }, allocator))
-        } else if tensor.type == .float, let range = try withBytes({ bytes throws(ONNXError) in try reader.plain(tensor, bytes) }) {
+        } else if tensor.type == .float,
+            let range = try withBytes({ bytes throws(ONNXError) in try reader.plain(tensor, bytes) })
+        {
             storage = .view(fileBytes(range))
         } else {
             storage = try decoded(tensor)
@@ -57,21 +59,28 @@ extension Planner {
         guard let files else {
             throw ONNXError(
                 .unsupported,
-                "tensor '\(tensor.name)' stands in another file ('\(external.location)'), which this source does not have: save the model as a single file")
+                "tensor '\(tensor.name)' stands in another file ('\(external.location)'), which this source does not have: save the model as a single file"
+            )
         }
         guard let size = files.size(of: external.location) else {
-            throw ONNXError(.malformed, "tensor '\(tensor.name)' names the file '\(external.location)', which the model's container does not have")
+            throw ONNXError(
+                .malformed,
+                "tensor '\(tensor.name)' names the file '\(external.location)', which the model's container does not have"
+            )
         }
         guard let width = tensor.type.byteCount else { throw ONNXError(.unsupported, "texts as external data") }
         let byteCount = tensor.count * width
-        guard external.length ?? byteCount == byteCount, external.offset <= size, byteCount <= size - external.offset else {
+        guard external.length ?? byteCount == byteCount, external.offset <= size, byteCount <= size - external.offset
+        else {
             throw ONNXError(
                 .malformed,
-                "tensor '\(tensor.name)' needs \(byteCount) bytes at \(external.offset) of '\(external.location)', which has \(size)")
+                "tensor '\(tensor.name)' needs \(byteCount) bytes at \(external.offset) of '\(external.location)', which has \(size)"
+            )
         }
         let raw = try ModelArray<UInt8>(count: byteCount, allocator)
-        try files.read(external.location, offset: external.offset, into: UnsafeMutableRawBufferPointer(raw.elements))
-        let bytes = RawSpan(_unsafeBytes: UnsafeRawBufferPointer(raw.elements))
+        defer { withExtendedLifetime(raw) {} }
+        try files.read(external.location, offset: external.offset, into: raw.bytes)
+        let bytes = RawSpan(_unsafeBytes: UnsafeRawBufferPointer(raw.bytes))
         switch tensor.type.storage {
         case .float:
             let array = try ModelArray<Float>(count: tensor.count, allocator)
@@ -98,7 +107,7 @@ extension Planner {
         case .floats(let array): return array
         case .view(let bytes):
             let array = try ModelArray<Float>(count: constant.count, allocator)
-            UnsafeMutableRawBufferPointer(array.elements).copyMemory(from: bytes)
+            array.bytes.copyMemory(from: bytes)
             return array
         case .doubles(let values):
             let array = try ModelArray<Float>(count: constant.count, allocator)
@@ -122,7 +131,7 @@ extension Planner {
         switch try value(node, index) {
         case .constant(let constant):
             guard case .integers(let values) = constant.storage, constant.type != .string else { break }
-            return values.elements.map { Int($0) }
+            return values.map { Int($0) }
         case .sizes(let sizes, _):
             if let fixed = sizes.first(where: { $0.batch != 0 }) {
                 throw node.error(.unsupported, "input \(index) depends on the batch (\(fixed))")
@@ -177,7 +186,7 @@ extension Planner {
 
     /// A short list of integers: axes, permutations, labels.
     func intList(_ node: PlanNode, _ name: String) throws -> [Int]? {
-        try integers(node, name).map { $0.elements.map { Int($0) } }
+        try integers(node, name).map { $0.map { Int($0) } }
     }
 
     func tensor(_ node: PlanNode, _ name: String) throws -> Constant? {

@@ -50,7 +50,10 @@ final class Planner {
     private var producers: [Int: Int] = [:]
     private var materialized: [String: RuntimeValue] = [:]
 
-    init(_ file: UnsafeRawBufferPointer, limits: ONNXLimits, allocator: any WeightAllocator, batching: Batching, files: (any ModelFileTable)?) {
+    init(
+        _ file: UnsafeRawBufferPointer, limits: ONNXLimits, allocator: any WeightAllocator, batching: Batching,
+        files: (any ModelFileTable)?
+    ) {
         self.file = file
         self.limits = limits
         self.batching = batching
@@ -120,7 +123,9 @@ final class Planner {
     private func bindInputs(_ model: ONNXModel) throws(ONNXError) -> [Plan.Input] {
         // Before IR version 4 initialisers are listed among the inputs.
         let inputs = model.inputs.filter { values[$0.name] == nil }
-        guard !inputs.isEmpty else { throw ONNXError(.unsupported, "the model has no inputs") }
+        guard !inputs.isEmpty || batching == .asDeclared else {
+            throw ONNXError(.unsupported, "the model has no inputs")
+        }
         let hasFree = inputs.contains { $0.shape?.contains { if case .free = $0 { true } else { false } } ?? false }
         isBatchDeclaredOne = !hasFree && batching == .rows
         var bound: [Plan.Input] = []
@@ -139,7 +144,8 @@ final class Planner {
                         guard size == 1 else {
                             throw ONNXError(
                                 .unsupported,
-                                "input '\(input.name)' fixes the batch to \(size): export it with a free first dimension")
+                                "input '\(input.name)' fixes the batch to \(size): export it with a free first dimension"
+                            )
                         }
                         shape.batchAxis = 0
                     }
@@ -148,7 +154,8 @@ final class Planner {
                     guard shape.batchAxis == nil else {
                         throw ONNXError(
                             .unsupported,
-                            "dimension \(axis) ('\(name)') of input '\(input.name)' is free beside the batch: fix its size")
+                            "dimension \(axis) ('\(name)') of input '\(input.name)' is free beside the batch: fix its size"
+                        )
                     }
                     shape.batchAxis = axis
                     shape.dims.append(1)
@@ -193,7 +200,8 @@ final class Planner {
         guard let builder = Operators.builder(node) else {
             throw ONNXError(
                 .unknownOperator,
-                "\(node.place): this engine has no such operator\(node.opset == 0 ? ", and the model does not import its domain" : "") (docs/models.md lists those it has)")
+                "\(node.place): this engine has no such operator\(node.opset == 0 ? ", and the model does not import its domain" : "") (docs/models.md lists those it has)"
+            )
         }
         let firstDraft = drafts.count
         let firstPlace = places.count
@@ -227,7 +235,8 @@ final class Planner {
         }
         texts = runTexts.table
         for name in node.outputs where !name.isEmpty {
-            guard case .runtime(let value) = values[name], case .constant(let pointer, let owner) = places[value.id].kind
+            guard case .runtime(let value) = values[name],
+                case .constant(let pointer, let owner) = places[value.id].kind
             else { continue }
             values[name] = .constant(try constant(at: pointer, owner: owner, value))
             producers[value.id] = nil
@@ -260,14 +269,17 @@ extension Planner {
 
     func check(_ shape: Shape, _ what: String) throws(ONNXError) {
         guard shape.rank <= min(limits.tensorRankMax, Extents.rankMax) else {
-            throw ONNXError(.tooLarge, "\(what): rank \(shape.rank) is over the limit tensorRankMax = \(limits.tensorRankMax)")
+            throw ONNXError(
+                .tooLarge, "\(what): rank \(shape.rank) is over the limit tensorRankMax = \(limits.tensorRankMax)")
         }
         var count = 1
         for size in shape.dims {
             let (product, overflow) = count.multipliedReportingOverflow(by: max(size, 1))
             guard size >= 0, !overflow, product <= limits.tensorElementsMax else {
                 throw ONNXError(
-                    .tooLarge, "\(what): the shape \(shape.text) is over the limit tensorElementsMax = \(limits.tensorElementsMax)")
+                    .tooLarge,
+                    "\(what): the shape \(shape.text) is over the limit tensorElementsMax = \(limits.tensorElementsMax)"
+                )
             }
             count = product
         }
@@ -327,7 +339,8 @@ extension Planner {
         guard node.hasInput(index) else { throw node.error(.invalidGraph, "input \(index) is missing") }
         guard let value = values[node.inputs[index]] else {
             throw node.error(
-                .invalidGraph, "input '\(node.inputs[index])' is not produced by an earlier node, an input or an initialiser")
+                .invalidGraph,
+                "input '\(node.inputs[index])' is not produced by an earlier node, an input or an initialiser")
         }
         return value
     }
@@ -367,7 +380,8 @@ extension Planner {
             let (pointer, owner) = try memory(of: constant)
             let shape = Shape(constant.shape)
             return RuntimeValue(
-                id: makePlace(.constant(pointer, owner: owner), constant.type, shape), shape: shape, type: constant.type)
+                id: makePlace(.constant(pointer, owner: owner), constant.type, shape), shape: shape, type: constant.type
+            )
         }
     }
 

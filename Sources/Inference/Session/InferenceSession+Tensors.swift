@@ -16,7 +16,8 @@ extension InferenceSession {
             guard let value = inputs[input.name] else {
                 throw ONNXError(
                     .invalidGraph,
-                    "the input '\(input.name)' is missing: the model takes \(plan.inputs.map(\.name).joined(separator: ", "))")
+                    "the input '\(input.name)' is missing: the model takes \(plan.inputs.map(\.name).joined(separator: ", "))"
+                )
             }
             try check(value, input, &rows)
         }

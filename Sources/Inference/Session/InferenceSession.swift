@@ -90,7 +90,8 @@ public final class InferenceSession: Sendable {
         let plan: Plan
         do {
             let model = try ONNXReader(limits: limits).read(bytes)
-            plan = try Planner.plan(model, bytes, limits: limits, allocator: allocator, batching: batching, files: files)
+            plan = try Planner.plan(
+                model, bytes, limits: limits, allocator: allocator, batching: batching, files: files)
             information = ModelInformation(model, byteCount: bytes.byteCount)
         } catch let error as ONNXError {
             guard !place.isEmpty else { throw error }
@@ -101,7 +102,8 @@ public final class InferenceSession: Sendable {
         guard perRow <= Self.scratchBytesMax, plan.memory.bytesFixed <= Self.scratchBytesMax else {
             throw ONNXError(
                 .tooLarge,
-                "one row needs \(perRow + plan.memory.bytesFixed) bytes of scratch, the limit is \(Self.scratchBytesMax)")
+                "one row needs \(perRow + plan.memory.bytesFixed) bytes of scratch, the limit is \(Self.scratchBytesMax)"
+            )
         }
         let fitting = max(Self.blockBytes / max(perRow, 1), 16)
         blockRows = max(1, min(rowsMax, Self.blockRowsMax, fitting, Self.scratchBytesMax / max(perRow, 1)))
@@ -116,7 +118,8 @@ public final class InferenceSession: Sendable {
                 "\(title) takes \(inputWidth) features, its manifest names \(manifest.features.count): "
                     + "the manifest belongs to another model")
         }
-        guard let score = plan.outputs.first(where: { $0.name == manifest.outputs.score }), score.value.type == .float || score.value.type == .double, score.isRows
+        guard let score = plan.outputs.first(where: { $0.name == manifest.outputs.score }),
+            score.value.type == .float || score.value.type == .double, score.isRows
         else {
             throw ModelLoadError(
                 .outputMismatch,
@@ -186,7 +189,9 @@ public final class InferenceSession: Sendable {
     private func prepare(_ outputs: inout InferenceOutputs, count: Int) {
         if outputs.owner != ObjectIdentifier(self) {
             outputs.owner = ObjectIdentifier(self)
-            outputs.columns = plan.outputs.map { InferenceOutputs.Column(name: $0.name, width: $0.isRows ? $0.width : 0) }
+            outputs.columns = plan.outputs.map {
+                InferenceOutputs.Column(name: $0.name, width: $0.isRows ? $0.width : 0)
+            }
         }
         outputs.rowCount = count
         for index in outputs.columns.indices {

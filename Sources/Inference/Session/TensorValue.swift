@@ -46,7 +46,8 @@ public struct TensorValue: Sendable, Equatable {
         case .integer where tensor.type == .string:
             self.init(type: .string, shape: tensor.dims, elements: .texts(try reader.strings(tensor, bytes)))
             return
-        case .float: try reader.numbers(tensor, bytes) { floats.append(Float(bitPattern: UInt32(truncatingIfNeeded: $0))) }
+        case .float:
+            try reader.numbers(tensor, bytes) { floats.append(Float(bitPattern: UInt32(truncatingIfNeeded: $0))) }
         case .double: try reader.numbers(tensor, bytes) { doubles.append(Double(bitPattern: $0)) }
         case .integer: try reader.numbers(tensor, bytes) { integers.append(Int64(bitPattern: $0)) }
         case nil: throw ONNXError(.unsupported, "a tensor of type \(tensor.type)")

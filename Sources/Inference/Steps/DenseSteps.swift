@@ -42,7 +42,9 @@ final class DenseDraft {
 
     var acceptsColumns: Bool { activation == .none }
 
-    private func element(_ array: inout ModelArray<Float>?, _ planner: Planner, default missing: Float) throws -> ModelArray<Float> {
+    private func element(_ array: inout ModelArray<Float>?, _ planner: Planner, default missing: Float) throws
+        -> ModelArray<Float>
+    {
         if let array { return array }
         let made = try ModelArray<Float>(count: outputs, planner.allocator)
         for index in 0..<outputs { made[index] = missing }
@@ -80,7 +82,8 @@ final class DenseDraft {
         var layer: DenseLayer
         if rowScale == nil && !isScaled {
             layer = try DenseLayer(
-                weights: weights, inputStride: inputStride, outputStride: outputStride, inputs: inputs, outputs: outputs,
+                weights: weights, inputStride: inputStride, outputStride: outputStride, inputs: inputs,
+                outputs: outputs,
                 bias: bias.map { UnsafePointer($0.pointer) }, activation: activation, allocator: planner.allocator)
         } else {
             let changed = try ModelArray<Float>(count: inputs * outputs, planner.allocator)
@@ -100,8 +103,9 @@ final class DenseDraft {
             layer = try DenseLayer(
                 weights: changed.pointer, inputStride: outputs, outputStride: 1, inputs: inputs, outputs: outputs,
                 bias: sums.pointer, activation: activation, allocator: planner.allocator)
+            withExtendedLifetime((changed, sums)) {}
         }
-        withExtendedLifetime(owner) {}
+        withExtendedLifetime((owner, bias, rowScale)) {}
         return DenseStep(
             source: effectiveSource, target: target, isBatched: sourceShape.isBatched, vectors: vectors, layer: layer,
             hasScaler: rowScale != nil, hasBias: bias != nil, activation: activation)
@@ -220,7 +224,9 @@ struct MatrixProductStep<T: BinaryFloatingPoint & PlainValue>: Step {
         let c = frame.pointer(target.id, T.self)
         let m = isBatchInRows ? self.m * frame.rows : self.m
         func stack(_ shape: Shape) -> Shape {
-            Shape(shape.dims.dropLast(2).map { $0 }, batchAxis: shape.batchAxis.flatMap { $0 < shape.rank - 2 ? $0 : nil })
+            Shape(
+                shape.dims.dropLast(2).map { $0 }, batchAxis: shape.batchAxis.flatMap { $0 < shape.rank - 2 ? $0 : nil }
+            )
         }
         let outer = stack(target.shape)
         let lefts = Extents(broadcasting: stack(left.shape), to: outer, rows: frame.rows)

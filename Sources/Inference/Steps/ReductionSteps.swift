@@ -210,6 +210,9 @@ struct NormalizeStep: Step {
 struct LayerNormalizationStep: Step {
     let source: Int
     let target: Int
+    let mean: Int
+    /// Inverse standard deviation.
+    let factor: Int
     let outer: Shape
     let width: Int
     let epsilon: Float
@@ -217,13 +220,15 @@ struct LayerNormalizationStep: Step {
     let bias: ModelArray<Float>?
 
     var reads: [Int] { [source] }
-    var writes: [Int] { [target] }
+    var writes: [Int] { [target, mean, factor] }
     var overwrites: Int? { source }
     var summary: String { "layer normalisation \(width)" }
 
     func run(_ frame: Frame) {
         let x = frame.floats(source)
         let y = frame.floats(target)
+        let means = frame.floats(mean)
+        let factors = frame.floats(factor)
         for row in 0..<outer.count(frame.rows) {
             let start = row * width
             var sum: Float = 0
@@ -232,8 +237,11 @@ struct LayerNormalizationStep: Step {
             var squares: Float = 0
             for index in start..<start + width { squares += (x[index] - mean) * (x[index] - mean) }
             let factor = 1 / (squares / Float(width) + epsilon).squareRoot()
+            means[row] = mean
+            factors[row] = factor
             for column in 0..<width {
-                y[start + column] = (x[start + column] - mean) * factor * scale[column % scale.count]
+                y[start + column] =
+                    (x[start + column] - mean) * factor * scale[column % scale.count]
                     + (bias.map { $0[column % $0.count] } ?? 0)
             }
         }

@@ -52,7 +52,8 @@ struct DoctorCommand: ParsableCommand {
             library("OpenBLAS", "libopenblas.so.0", package: "libopenblas0"),
             library("OpenSSL", "libcrypto.so.3", package: "libssl3"),
             library("simdjson", "libsimdjson.so", package: "libsimdjson14"),
-            coreType(environment["OPENBLAS_CORETYPE"]), vectorLevel(environment), programs(), postgres(), descriptors(), directory(data),
+            coreType(environment["OPENBLAS_CORETYPE"]), vectorLevel(environment), programs(), postgres(), descriptors(),
+            directory(data),
             processors(),
         ]
     }
@@ -91,7 +92,8 @@ struct DoctorCommand: ParsableCommand {
     private static func vectorLevel(_ environment: [String: String]) -> Finding {
         if let notice = VectorKernels.configure(environment: environment) {
             return Finding(
-                subject: "inference kernels", verdict: .warning, finding: notice, mend: "unset \(VectorKernels.variable)")
+                subject: "inference kernels", verdict: .warning, finding: notice,
+                mend: "unset \(VectorKernels.variable)")
         }
         return Finding(
             subject: "inference kernels", verdict: .good, finding: "\(VectorKernels.level)", mend: nil)

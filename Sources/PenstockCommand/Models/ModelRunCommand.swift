@@ -49,7 +49,8 @@ extension ModelCommand {
             let inputs = try ModelData.inputs(of: session, from: rows, features: session.manifest?.features)
             guard let to else {
                 guard let manifest = session.manifest else {
-                    throw CommandFailure.usage("an ONNX file has no manifest that says what its score is: give --to FILE")
+                    throw CommandFailure.usage(
+                        "an ONNX file has no manifest that says what its score is: give --to FILE")
                 }
                 return try score(session, manifest, inputs)
             }

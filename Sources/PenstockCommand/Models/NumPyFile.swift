@@ -35,7 +35,8 @@ enum NumPyFile {
         let start = isLong ? 12 : 10
         let length = Int(little(bytes, 8, isLong ? 4 : 2))
         guard length <= bytes.count - start else { throw CommandFailure("\(place): the header is cut off") }
-        let header = String(decoding: bytes[(bytes.startIndex + start)..<(bytes.startIndex + start + length)], as: UTF8.self)
+        let header = String(
+            decoding: bytes[(bytes.startIndex + start)..<(bytes.startIndex + start + length)], as: UTF8.self)
         guard let descriptor = quoted("descr", header), let shape = shape(header) else {
             throw CommandFailure("\(place): the header \(header) has no simple type and shape")
         }
@@ -51,7 +52,8 @@ enum NumPyFile {
     }
 
     private static func shape(_ header: String) -> [Int]? {
-        guard let open = header.range(of: "'shape': ("), let close = header[open.upperBound...].firstIndex(of: ")") else {
+        guard let open = header.range(of: "'shape': ("), let close = header[open.upperBound...].firstIndex(of: ")")
+        else {
             return nil
         }
         let sizes = header[open.upperBound..<close].split(separator: ",")
@@ -90,7 +92,9 @@ enum NumPyFile {
             return TensorValue(type: .bool, shape: shape, elements: .integers(values))
         default:
             guard descriptor.hasPrefix("<U") else {
-                throw CommandFailure("\(place): elements of type '\(descriptor)': save them as float32, float64, int32, int64, bool or str")
+                throw CommandFailure(
+                    "\(place): elements of type '\(descriptor)': save them as float32, float64, int32, int64, bool or str"
+                )
             }
             let texts = (0..<count).map { index in
                 var text = String.UnicodeScalarView()
@@ -133,7 +137,8 @@ enum NumPyFile {
         // The data start at a multiple of 64.
         header += String(repeating: " ", count: 63 - (10 + header.utf8.count) % 64) + "\n"
         let length = header.utf8.count
-        return [0x93] + Array("NUMPY".utf8) + [1, 0, UInt8(length & 0xff), UInt8(length >> 8)] + Array(header.utf8) + body
+        return [0x93] + Array("NUMPY".utf8) + [1, 0, UInt8(length & 0xff), UInt8(length >> 8)] + Array(header.utf8)
+            + body
     }
 
     // MARK: .npz
@@ -142,9 +147,11 @@ enum NumPyFile {
         _ bytes: [UInt8], _ path: String
     ) throws(CommandFailure) -> [(name: String, value: TensorValue)] {
         let damaged = CommandFailure("\(path): not a .npz file that numpy.savez wrote")
-        guard let end = stride(from: bytes.count - 22, through: max(0, bytes.count - 65_557), by: -1).first(where: {
-            bytes[$0...].starts(with: [0x50, 0x4b, 5, 6])
-        }) else { throw damaged }
+        guard
+            let end = stride(from: bytes.count - 22, through: max(0, bytes.count - 65_557), by: -1).first(where: {
+                bytes[$0...].starts(with: [0x50, 0x4b, 5, 6])
+            })
+        else { throw damaged }
         let count = Int(little(bytes[end...], 10, 2))
         var at = Int(little(bytes[end...], 16, 4))
         var result: [(name: String, value: TensorValue)] = []
@@ -162,7 +169,8 @@ enum NumPyFile {
             }
             let start = local + 30 + Int(little(bytes[local...], 26, 2)) + Int(little(bytes[local...], 28, 2))
             guard start <= end, size <= end - start else { throw damaged }
-            result.append((name.replacing(".npy", with: ""), try array(bytes[start..<start + size], "\(path), \(name)")))
+            result.append(
+                (name.replacing(".npy", with: ""), try array(bytes[start..<start + size], "\(path), \(name)")))
             at += 46 + nameLength + rest
         }
         return result
@@ -171,17 +179,22 @@ enum NumPyFile {
     static func archive(_ arrays: [(name: String, value: TensorValue)]) -> [UInt8] {
         var bytes: [UInt8] = []
         var directory: [UInt8] = []
-        func word(_ value: Int, _ width: Int) -> [UInt8] { (0..<width).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) } }
+        func word(_ value: Int, _ width: Int) -> [UInt8] {
+            (0..<width).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) }
+        }
         for (name, value) in arrays {
             let file = Array("\(name).npy".utf8)
             let content = encoded(value)
-            let common = word(20, 2) + word(0, 2) + word(0, 2) + word(0, 2) + word(0x21, 2) + word(Int(crc32(content)), 4)
+            let common =
+                word(20, 2) + word(0, 2) + word(0, 2) + word(0, 2) + word(0x21, 2) + word(Int(crc32(content)), 4)
                 + word(content.count, 4) + word(content.count, 4) + word(file.count, 2) + word(0, 2)
-            directory += [0x50, 0x4b, 1, 2] + word(20, 2) + common + word(0, 2) + word(0, 2) + word(0, 2) + word(0, 4)
+            directory +=
+                [0x50, 0x4b, 1, 2] + word(20, 2) + common + word(0, 2) + word(0, 2) + word(0, 2) + word(0, 4)
                 + word(bytes.count, 4) + file
             bytes += [0x50, 0x4b, 3, 4] + common + file + content
         }
-        let end = word(0, 2) + word(0, 2) + word(arrays.count, 2) + word(arrays.count, 2) + word(directory.count, 4)
+        let end =
+            word(0, 2) + word(0, 2) + word(arrays.count, 2) + word(arrays.count, 2) + word(directory.count, 4)
             + word(bytes.count, 4) + word(0, 2)
         return bytes + directory + [0x50, 0x4b, 5, 6] + end
     }
