@@ -45,6 +45,8 @@ public struct Deployment {
     public static let postgres = "postgresql"
     public static let stages = ["ingest-consumer", "transform-consumer", "inference-consumer", "prediction-sink"]
     public static let sink = "prediction-sink"
+    /// One instance each: what keeps the model in step with the world.
+    public static let loop = ["label-ingest", "retraining-consumer", "promotion-gate"]
     /// The consumer that can take the stages before it into its own process.
     public static let fused = "inference-consumer"
 
@@ -96,6 +98,9 @@ public struct Deployment {
                 children.append(stageChild(stage, instance: instance, after: after, rank: rank))
             }
         }
+        for name in Self.loop {
+            children.append(stageChild(name, instance: 1, after: hasBroker ? [Self.broker] : [], rank: 0))
+        }
         return children
     }
 
@@ -134,7 +139,8 @@ public struct Deployment {
     }
 
     private func stageChild(_ stage: String, instance: Int, after: [String], rank: Int) -> ManagedChild {
-        let name = configuration.instances > 1 ? "\(stage)-\(instance)" : stage
+        let isSingle = configuration.instances == 1 || Self.loop.contains(stage)
+        let name = isSingle ? stage : "\(stage)-\(instance)"
         let portFile = "\(data.run)/\(name).port"
         let port: () -> Int? = {
             guard let bytes = FileManager.default.contents(atPath: portFile) else { return nil }
@@ -171,8 +177,10 @@ public struct Deployment {
             environment["PENSTOCK_POSTGRES"] = url
             try bindOffsets(to: servers)
         }
+        if stage == "label-ingest" { arguments.append("--labels") }
+        let program = stage == "label-ingest" ? "ingest-consumer" : stage
         return Launch(
-            executable: "\(configuration.programs)/\(stage)", arguments: arguments, environment: environment)
+            executable: "\(configuration.programs)/\(program)", arguments: arguments, environment: environment)
     }
 
     /// A broker that forgets is a new cluster at each start: the offsets stored for the one before mean nothing now.

@@ -7,7 +7,11 @@ import Inference
 import InferenceStage
 import IngestStage
 import Logging
+import ModelServing
+import ModelStore
+import Observability
 import PipelineContract
+import ProcessControl
 import StageCommand
 import StageRuntime
 import Tensor
@@ -78,6 +82,22 @@ struct Program: StageProgram {
             })
     }
 
+    /// Follows the registry beside the stage until the process ends.
+    private func follow(_ watcher: ModelWatcher, _ mailbox: ModelMailbox, _ parts: StageParts) throws {
+        // Handed over to the thread and not touched here again.
+        nonisolated(unsafe) let watcher = watcher
+        let (logger, health) = (parts.logger, parts.health)
+        let isStarted = Threads.start(named: "model-watcher") {
+            do {
+                try watcher.run(mailbox)
+            } catch {
+                logger.critical("The registry cannot be followed", metadata: ["reason": "\(error)"])
+                health.fail("registry", "The model registry cannot be read: \(error). Restart the process.")
+            }
+        }
+        guard isStarted else { throw StageFailure("No thread could be started") }
+    }
+
     private func makeInference(_ parts: StageParts) throws -> InferenceProcessor {
         let pipeline = parts.configuration.pipeline
         let environment = ProcessInfo.processInfo.environment
@@ -86,9 +106,19 @@ struct Program: StageProgram {
         ]
         for notice in notices.compactMap({ $0 }) { parts.logger.warning("\(notice)") }
         let fitted = try FittedTransform.load(for: pipeline)
-        let source = try UnsealedFileSource(manifestPath: pipeline.model.manifestPath) {
-            parts.logger.warning("\($0)")
-        }
+        let logger = parts.logger
+        let watcher = try ModelWatcher(
+            configuration: parts.configuration.settings.consumer, modelsTopic: pipeline.topics.models,
+            store: UnsealedModelStore(folder: parts.configuration.modelFolder) { logger.warning("\($0)") },
+            requirements: .init(
+                model: pipeline.model.name, contractHash: fitted.contractHash,
+                threshold: pipeline.model.decisionThreshold, recordsMax: pipeline.batching.recordsMax),
+            startMilliseconds: parts.configuration.settings.startMillisecondsMax, control: parts.control,
+            logger: logger)
+        // Without a registered version the pipeline's own model serves.
+        let source =
+            try watcher.productionSource()
+            ?? UnsealedFileSource(manifestPath: pipeline.model.manifestPath) { logger.warning("\($0)") }
         let processor = try InferenceProcessor.load(
             source, for: pipeline, contractHash: fitted.contractHash, registry: parts.registry,
             stage: "inference")
@@ -99,6 +129,7 @@ struct Program: StageProgram {
                 "contract": "\(source.manifest.contract)", "kernels": "\(VectorKernels.level)",
                 "openblas": "\(BLAS.coreType)",
             ])
+        try follow(watcher, processor.mailbox, parts)
         return processor
     }
 }

@@ -13,10 +13,14 @@ struct ModuleRules {
             "EmbeddedLog",
         ],
         ["EventContracts"],
-        ["PipelineContract"],
+        ["PipelineContract", "Registry"],
         ["Transforms", "Inference", "Drift"],
         ["Training", "StageRuntime", "EmbeddedBroker"],
-        ["IngestStage", "TransformStage", "InferenceStage", "SinkStage"],
+        ["Retraining", "ModelStore", "RegistryRuntime"],
+        [
+            "IngestStage", "TransformStage", "InferenceStage", "SinkStage", "RetrainingStage", "PromotionStage",
+        ],
+        ["ModelServing"],
         ["StageCommand", "LocalDeployment", "Oracle"],
         ["PenstockCommand"],
     ]
