@@ -17,6 +17,8 @@ public struct DeploymentConfiguration: Sendable {
     /// Instances of each consumer.
     public var instances = 1
     public var profile = "latency"
+    /// Whether the monitors, the reaction controller and the notifier run too.
+    public var hasMonitors = true
     public var logLevel = "info"
     /// Further `--set` options of the consumers.
     public var settings: [String] = []
@@ -41,6 +43,12 @@ public struct Deployment {
     public static let postgres = "postgresql"
     public static let stages = ["ingest-consumer", "transform-consumer", "inference-consumer", "prediction-sink"]
     public static let sink = "prediction-sink"
+    /// One instance of each: they keep one history of the whole pipeline.
+    public static let monitors = [
+        "drift-monitor", "infrastructure-monitor", "reaction-controller", "alert-notifier",
+    ]
+    /// The monitor that asks PostgreSQL how it is.
+    static let infrastructureMonitor = "infrastructure-monitor"
 
     /// Files in which the PostgreSQL host tells its URLs. They hold passwords and are readable by their owner alone.
     public enum URLFile: String, Sendable, CaseIterable {
@@ -89,6 +97,13 @@ public struct Deployment {
                 children.append(stageChild(stage, instance: instance, after: after, rank: rank))
             }
         }
+        guard configuration.hasMonitors else { return children }
+        for monitor in Self.monitors {
+            var after = hasBroker ? [Self.broker] : []
+            if monitor == Self.infrastructureMonitor, configuration.postgres == nil { after.append(Self.postgres) }
+            // They stop last, so that they see what the stages still wrote.
+            children.append(stageChild(monitor, instance: nil, after: after, rank: Self.stages.count))
+        }
         return children
     }
 
@@ -103,7 +118,7 @@ public struct Deployment {
         let broker = configuration.broker
         return ManagedChild(
             plan: ChildPlan(
-                name: Self.broker, restartsDependents: !broker.isDurable, stopRank: Self.stages.count,
+                name: Self.broker, restartsDependents: !broker.isDurable, stopRank: Self.stages.count + 1,
                 stopMilliseconds: 3_000),
             launch: {
                 guard let launch = try broker.launch(data: data) else {
@@ -118,7 +133,7 @@ public struct Deployment {
         let data = data
         let host = postgresHost
         return ManagedChild(
-            plan: ChildPlan(name: Self.postgres, stopRank: Self.stages.count + 1, stopMilliseconds: 25_000),
+            plan: ChildPlan(name: Self.postgres, stopRank: Self.stages.count + 2, stopMilliseconds: 25_000),
             launch: {
                 for file in URLFile.allCases { unlink(file.path(in: data)) }
                 return host
@@ -126,8 +141,8 @@ public struct Deployment {
             isReady: { access(URLFile.sink.path(in: data), R_OK) == 0 })
     }
 
-    private func stageChild(_ stage: String, instance: Int, after: [String], rank: Int) -> ManagedChild {
-        let name = configuration.instances > 1 ? "\(stage)-\(instance)" : stage
+    private func stageChild(_ stage: String, instance: Int?, after: [String], rank: Int) -> ManagedChild {
+        let name = instance.flatMap { configuration.instances > 1 ? "\(stage)-\($0)" : nil } ?? stage
         let portFile = "\(data.run)/\(name).port"
         let port: () -> Int? = {
             guard let bytes = FileManager.default.contents(atPath: portFile) else { return nil }
@@ -162,6 +177,9 @@ public struct Deployment {
             }
             environment["PENSTOCK_POSTGRES"] = url
             try bindOffsets(to: servers)
+        }
+        if stage == Self.infrastructureMonitor, let url = configuration.postgres ?? url(.reader) {
+            environment["PENSTOCK_POSTGRES"] = url
         }
         return Launch(
             executable: "\(configuration.programs)/\(stage)", arguments: arguments, environment: environment)

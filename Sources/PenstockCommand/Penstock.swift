@@ -35,6 +35,7 @@ public struct Penstock: ParsableCommand {
             subcommands: [
                 PublishCommand.self, TailCommand.self, LagCommand.self, DeadLettersCommand.self, BenchCommand.self,
             ]),
+        CommandGroup(name: "Alerts and reactions", subcommands: [AlertsCommand.self, ReactionsCommand.self]),
         CommandGroup(
             name: "Pipelines and models",
             subcommands: [

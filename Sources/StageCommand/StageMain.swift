@@ -57,7 +57,10 @@ public enum StageMain {
                 settings: configuration.settings, processor: makeProcessor(parts), delivery: makeDelivery(parts),
                 control: control, health: parts.health, metrics: parts.metrics, logger: logger)
             waitForSignals(signals, control: control, definition)
+            let telemetry = parts.telemetry(of: definition)
+            telemetry?.start()
             let code = await run(runner, definition)
+            await telemetry?.stop()
             await server.shutdown()
             return code
         } catch {
@@ -66,7 +69,7 @@ public enum StageMain {
     }
 
     /// The first signal asks for a graceful stop, the second ends the process.
-    private static func waitForSignals(
+    static func waitForSignals(
         _ signals: TerminationSignals, control: StageControl, _ definition: StageDefinition
     ) {
         let program = definition.program
@@ -101,7 +104,7 @@ public enum StageMain {
         }
     }
 
-    private static func report(_ failure: StageFailure, _ definition: StageDefinition) -> Int32 {
+    static func report(_ failure: StageFailure, _ definition: StageDefinition) -> Int32 {
         StructuredLogHandler.writeToStandardError(Array("\(definition.program): \(failure.message)\n".utf8))
         return failure.exitCode
     }

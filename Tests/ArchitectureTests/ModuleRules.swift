@@ -16,7 +16,8 @@ struct ModuleRules {
         ["PipelineContract"],
         ["Transforms", "Inference", "Drift"],
         ["Training", "StageRuntime", "EmbeddedBroker"],
-        ["IngestStage", "TransformStage", "InferenceStage", "SinkStage"],
+        ["IngestStage", "TransformStage", "InferenceStage", "SinkStage", "MonitorRuntime", "Alerting"],
+        ["Monitors"],
         ["StageCommand", "LocalDeployment", "Oracle"],
         ["PenstockCommand"],
     ]

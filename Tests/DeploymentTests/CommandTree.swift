@@ -27,7 +27,8 @@ final class CommandTree: Decodable, Sendable {
 
     static let programs = [
         "penstock", "ingest-consumer", "transform-consumer", "inference-consumer", "prediction-sink",
-        "embedded-broker", "penstock-oracle",
+        "embedded-broker", "penstock-oracle", "drift-monitor", "infrastructure-monitor", "reaction-controller",
+        "alert-notifier",
     ]
 
     static func of(_ program: String) async throws -> CommandTree {

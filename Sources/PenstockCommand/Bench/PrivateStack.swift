@@ -33,6 +33,8 @@ struct PrivateStack {
                 isMock: isMock, executable: "\(programs)/embedded-broker", contract: contract, partitions: partitions),
             postgres: nil)
         configuration.instances = instances
+        // What is measured is the path of the events.
+        configuration.hasMonitors = false
         configuration.settings = settings
         let arguments = (partitions.map { ["--partitions", String($0)] } ?? []) + (isMock ? ["--in-memory-mock"] : [])
         let stack = try BackgroundStack.start(configuration, exitsWithParent: true, arguments: arguments)

@@ -19,7 +19,11 @@ struct BenchCommand: ParsableCommand {
             each --rate, open loop: an event counts from the moment it was due, however late the publisher is, so that a
             stall of the path shows in every event that had to wait (no coordinated omission).
 
+            With --detector nothing is started: the drift detector alone is measured on simulated streams, its false
+            alarms, its delays and its cost (docs/drift.md).
+
             Example: penstock bench
+            Example: penstock bench --detector
             Example: penstock bench --events 0 --rate 1000 --seconds 20 --output json
             """)
 
@@ -61,6 +65,9 @@ struct BenchCommand: ParsableCommand {
     @Flag(help: "Use librdkafka's mock cluster as a private stack's broker, in place of the durable log.")
     var inMemoryMock = false
 
+    @Flag(help: "Measure the drift detector on simulated streams instead of the path.")
+    var detector = false
+
     @Flag(help: "Use the running deployment instead of a private stack.")
     var running = false
 
@@ -71,6 +78,7 @@ struct BenchCommand: ParsableCommand {
     static let latencyEventsMax = 5_000_000.0
 
     mutating func run() throws {
+        if detector { return try DetectorBenchmark().run(isJSON: output.isJSON) }
         let rates = throughputOnly ? [] : rate.isEmpty ? [1_000, 5_000] : rate
         guard events >= 0, window > 0, seconds > 0, rates.allSatisfy({ $0 > 0 && $0.isFinite }) else {
             throw CommandFailure.usage("--events: 0 or more; --window, --rate and --seconds: more than 0")

@@ -30,6 +30,9 @@ struct UpOptions: ParsableArguments {
     @Option(help: "Instances of each consumer.")
     var instances = 1
 
+    @Flag(help: "Leave out the monitors, the reaction controller and the notifier.")
+    var noMonitors = false
+
     @Option(help: "Log level of the consumers: trace, debug, info, notice, warning, error.")
     var logLevel = "info"
 
@@ -69,6 +72,7 @@ struct UpOptions: ParsableArguments {
             data: data.directory, programs: programs, pipeline: path, artifacts: artifacts.directory, broker: broker,
             postgres: chosen(postgres, "PENSTOCK_POSTGRES"))
         configuration.instances = instances
+        configuration.hasMonitors = !noMonitors
         configuration.logLevel = logLevel
         configuration.settings = set
         return (configuration, contract)
