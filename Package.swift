@@ -120,8 +120,9 @@ let package = Package(
         program(
             "inference-consumer",
             [
-                "StageCommand", "StageRuntime", "InferenceStage", "Inference", "Tensor", "Transforms",
-                "PipelineContract", "EventContracts", logging, argumentParser,
+                "StageCommand", "StageRuntime", "IngestStage", "TransformStage", "InferenceStage", "Inference",
+                "Tensor",
+                "Transforms", "PipelineContract", "EventContracts", logging, argumentParser,
             ]),
         program(
             "prediction-sink",
@@ -154,6 +155,7 @@ let package = Package(
         program(
             "embedded-broker",
             ["EmbeddedBroker", "EmbeddedLog", "Kafka", "ProcessControl", "Observability", logging, argumentParser]),
+        program("broker-benchmark", ["Kafka", "ProcessControl", argumentParser]),
 
         // The command line, the local deployment and the verifier.
         library("LocalDeployment", ["Kafka", "Postgres", "PipelineContract", "EventContracts", "ProcessControl"]),
@@ -184,7 +186,10 @@ let package = Package(
             ]),
         test("JSONColumnsTests", ["JSONColumns"]),
         test("EmbeddedLogTests", ["EmbeddedLog"]),
-        test("EmbeddedBrokerTests", ["EmbeddedBroker", "EmbeddedLog", "Kafka", "TestSupport"] + nio),
+        test(
+            "EmbeddedBrokerTests",
+            ["EmbeddedBroker", "EmbeddedLog", "Kafka", "ProcessControl", "TestSupport", "embedded-broker"] + nio,
+            exclude: ["Fixtures"]),
         test("EventContractsTests", ["EventContracts", "Cryptography"]),
         test("PipelineContractTests", ["PipelineContract", "EventContracts"]),
         test(
@@ -203,7 +208,7 @@ let package = Package(
         test(
             "IngestStageTests",
             ["IngestStage", "JSONColumns", "EventContracts", "PipelineContract", "StageRuntime", "Cryptography"]),
-        test("StageRuntimeTests", ["StageRuntime", "Kafka", "Observability", "TestSupport"]),
+        test("StageRuntimeTests", ["StageRuntime", "Kafka", "Observability", "TestSupport", "EmbeddedBroker"]),
         test(
             "OracleTests",
             [

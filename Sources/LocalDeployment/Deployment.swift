@@ -16,9 +16,12 @@ public struct DeploymentConfiguration: Sendable {
     public var postgres: String?
     /// Instances of each consumer.
     public var instances = 1
-    public var profile = "latency"
     /// Whether the monitors, the reaction controller and the notifier run too.
     public var hasMonitors = true
+    /// Delivery profile of the consumers: `exact` or `latency`.
+    public var profile: String
+    /// Ingest, transform and inference in one process.
+    public var isFused = false
     public var logLevel = "info"
     /// Further `--set` options of the consumers.
     public var settings: [String] = []
@@ -33,6 +36,7 @@ public struct DeploymentConfiguration: Sendable {
         self.artifacts = artifacts
         self.broker = broker
         self.postgres = postgres
+        profile = broker.hasTransactions ? "exact" : "latency"
     }
 }
 
@@ -43,6 +47,8 @@ public struct Deployment {
     public static let postgres = "postgresql"
     public static let stages = ["ingest-consumer", "transform-consumer", "inference-consumer", "prediction-sink"]
     public static let sink = "prediction-sink"
+    /// The consumer that can take the stages before it into its own process.
+    public static let fused = "inference-consumer"
     /// One instance of each: they keep one history of the whole pipeline.
     public static let monitors = [
         "drift-monitor", "infrastructure-monitor", "reaction-controller", "alert-notifier",
@@ -90,7 +96,8 @@ public struct Deployment {
         let hasBroker = try configuration.broker.launch(data: data) != nil
         if hasBroker { children.append(brokerChild) }
         if configuration.postgres == nil { children.append(postgresChild) }
-        for (rank, stage) in Self.stages.enumerated() {
+        for (rank, stage) in Self.stages.enumerated()
+        where !configuration.isFused || stage == Self.fused || stage == Self.sink {
             var after = hasBroker ? [Self.broker] : []
             if stage == Self.sink, configuration.postgres == nil { after.append(Self.postgres) }
             for instance in 1...max(1, configuration.instances) {
@@ -170,6 +177,7 @@ public struct Deployment {
             configuration.profile, "--log-level", configuration.logLevel, "--exit-with-parent",
         ]
         arguments += (configuration.broker.consumerSettings + configuration.settings).flatMap { ["--set", $0] }
+        if configuration.isFused, stage == Self.fused { arguments += ["--stages", "ingest,transform,inference"] }
         var environment = ["OPENBLAS_NUM_THREADS": "1"]
         if stage == Self.sink {
             guard let url = configuration.postgres ?? url(.sink) else {

@@ -51,8 +51,8 @@ public final class MonitorRunner<Logic: MonitorLogic> {
             // The end of the state topic may hold no record (transaction markers): only this tells that it is reached.
             try consumer.set("enable.partition.eof", "true")
             var producer = producer
-            try producer.set("transactional.id", "\(group).\(settings.program)")
-            try producer.set("transaction.timeout.ms", "15000")
+            // One id for every instance: whoever comes last is the one that works.
+            try producer.makeTransactional("\(group).\(settings.program)")
             self.consumer = try Consumer(configuration: consumer)
             self.producer = try Producer(configuration: producer)
         } catch {

@@ -34,13 +34,14 @@ public struct Penstock: ParsableCommand {
             name: "Publish and watch",
             subcommands: [
                 PublishCommand.self, TailCommand.self, LagCommand.self, DeadLettersCommand.self, BenchCommand.self,
+                ChaosCommand.self,
             ]),
         CommandGroup(name: "Alerts and reactions", subcommands: [AlertsCommand.self, ReactionsCommand.self]),
         CommandGroup(
             name: "Pipelines and models",
             subcommands: [
                 LintCommand.self, FitCommand.self, TrainCommand.self, ModelCommand.self, TopicsCommand.self,
-                OffsetsCommand.self,
+                OffsetsCommand.self, SlotsCommand.self,
                 ServePostgresCommand.self,
             ]),
     ]

@@ -38,6 +38,12 @@ public enum StageMain {
         StructuredLogHandler.bootstrap(component: definition.program, level: configuration.logLevel)
         var logger = Logger(label: "penstock.\(definition.stage)")
         logger[metadataKey: "instance"] = "\(configuration.settings.instance)"
+        if let plan = configuration.settings.kills {
+            logger.critical("A FAULT IS PLANTED: this process kills itself", metadata: ["fault": "\(plan.point)"])
+        }
+        if configuration.settings.poison != nil {
+            logger.critical("A FAULT IS PLANTED: this process dies of a record", metadata: ["fault": "poison"])
+        }
         for fault in configuration.settings.faults {
             logger.critical("A FAULT IS PLANTED: this process is wrong on purpose", metadata: ["fault": "\(fault)"])
         }

@@ -37,7 +37,10 @@ final class Telemetry: Sendable {
         self.health = health
         self.registry = registry
         do {
-            var configuration = configuration
+            // The stage's own producer may be transactional and idempotent; a heartbeat is neither.
+            let unwanted: Set = ["transactional.id", "transaction.timeout.ms", "enable.idempotence"]
+            var configuration = try KafkaConfiguration(
+                settings: configuration.settings.filter { !unwanted.contains($0.name) })
             try configuration.set("enable.idempotence", "false")
             try configuration.set("acks", "1")
             try configuration.set("delivery.timeout.ms", "2000")

@@ -10,7 +10,7 @@ import Testing
 @Suite("Frames")
 struct FrameTests {
     /// A frame with a header of its own.
-    private static func frame(key: Int16, version: Int16, isFlexible: Bool, body: [UInt8]) -> [UInt8] {
+    static func frame(key: Int16, version: Int16, isFlexible: Bool, body: [UInt8]) -> [UInt8] {
         var buffer = ByteBuffer()
         buffer.writeInteger(Int32(0))
         buffer.writeInteger(key)
@@ -24,7 +24,7 @@ struct FrameTests {
         return Array(buffer.readableBytesView)
     }
 
-    private static let apiVersions = frame(key: 18, version: 0, isFlexible: false, body: [])
+    static let apiVersions = frame(key: 18, version: 0, isFlexible: false, body: [])
 
     @Test("ApiVersions in a version of the future is answered in version 0 with the versions there are")
     func unsupportedApiVersions() async throws {

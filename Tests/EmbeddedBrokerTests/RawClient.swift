@@ -47,6 +47,11 @@ final class RawClient {
         return received > 0 ? Array(buffer.prefix(received)) : []
     }
 
+    /// Takes answers until the broker closes the connection or is silent for 300 ms.
+    func drain() {
+        while !receive().isEmpty {}
+    }
+
     /// Whether the broker closed the connection, within 300 ms.
     var isClosed: Bool {
         var byte: UInt8 = 0

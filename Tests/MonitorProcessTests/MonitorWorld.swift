@@ -154,7 +154,7 @@ final class MonitorWorld {
             program,
             [
                 "--pipeline", pipelinePath, "--artifacts", directory.file("artifacts"), "--bootstrap-servers", servers,
-                "--health-port", "0",
+                "--health-port", "0", "--instance", "test",
             ], outputPath: directory.file("\(program)-\(published).log"))
     }
 

@@ -139,6 +139,9 @@ final class ConnectionHandler: ChannelDuplexHandler {
             }
             guard buffer.readableBytes >= 4 + Int(length) else {
                 received = nil
+                // A stream without a pause always leaves the beginning of a request behind: without this the buffer would
+                // grow by all requests that came before it.
+                buffer.discardReadBytes()
                 buffer.reserveCapacity(minimumWritableBytes: min(4 + Int(length) - buffer.readableBytes, 1 << 20))
                 received = buffer
                 if broker.receivedBytes > options.receivedBytesMax { reject(context, "too much unfinished input") }
