@@ -181,7 +181,8 @@ struct ComposeService {
                     of: "\\$\\{\(variable):\\?[^}]*\\}", with: NSRegularExpression.escapedTemplate(for: actual),
                     options: .regularExpression)
             }
-            return text
+            // Receivers that nobody named.
+            return text.replacing(/\$\{[A-Z_]+:-\}/, with: "")
         }
         var service = self
         service.command = command.map(fill)
