@@ -48,9 +48,10 @@ struct MonitorProcessTests {
         #expect(request.labelsAvailable >= request.labelsMin)
         let first = try #require(drift.first { $0.state == .firing })
         #expect(first.report.features.prefix(3).map(\.name).contains("Latitude"))
-        // The change lies where the north begins, to within two days of hourly events.
+        // The change lies where the north begins. Four partitions are read one after the other, so hourly events are out of
+        // order by some days.
         let change = try #require(first.report.changeTime).microseconds
-        #expect(abs(change - world.time(1_500)) < 48 * 3_600_000_000)
+        #expect(abs(change - world.time(1_500)) < 240 * 3_600_000_000)
         // Every record of the topics is there once, in spite of the kills.
         let identities = try world.identities()
         #expect(Set(identities).count == identities.count)
