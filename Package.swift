@@ -45,6 +45,8 @@ let package = Package(
         .executable(name: "infrastructure-monitor", targets: ["infrastructure-monitor"]),
         .executable(name: "reaction-controller", targets: ["reaction-controller"]),
         .executable(name: "alert-notifier", targets: ["alert-notifier"]),
+        .executable(name: "retraining-consumer", targets: ["retraining-consumer"]),
+        .executable(name: "promotion-gate", targets: ["promotion-gate"]),
         .executable(name: "embedded-broker", targets: ["embedded-broker"]),
         .executable(name: "penstock-oracle", targets: ["penstock-oracle"]),
     ],
@@ -82,6 +84,10 @@ let package = Package(
         library(
             "Training", ["Tensor", "Inference", "Transforms", "PipelineContract", "EventContracts", "Cryptography"]),
 
+        library("Registry", ["EventContracts"]),
+        library("Retraining", ["Training", "EventContracts"]),
+        library("ModelStore", ["Inference", "Transforms", "EventContracts"]),
+
         // Runtime and stages.
         library("Observability", [logging] + nio),
         library("StageRuntime", ["Kafka", "EventContracts", "Observability", logging]),
@@ -89,10 +95,29 @@ let package = Package(
         library("Alerting", ["EventContracts"]),
         library(
             "Monitors", ["MonitorRuntime", "StageRuntime", "EventContracts", "PipelineContract", "Drift", "Alerting"]),
+        library("RegistryRuntime", ["Registry", "StageRuntime", "Kafka", "EventContracts"]),
         library("IngestStage", ["StageRuntime", "EventContracts", "PipelineContract", "JSONColumns", "Cryptography"]),
         library("TransformStage", ["StageRuntime", "EventContracts", "PipelineContract", "Transforms"]),
         library(
             "InferenceStage", ["StageRuntime", "EventContracts", "PipelineContract", "Inference", "Observability"]),
+        library(
+            "RetrainingStage",
+            [
+                "Retraining", "RegistryRuntime", "Registry", "ModelStore", "StageRuntime", "Training", "Inference",
+                "PipelineContract", "EventContracts", "Kafka", "Observability", logging,
+            ]),
+        library(
+            "PromotionStage",
+            [
+                "RegistryRuntime", "Registry", "ModelStore", "StageRuntime", "EventContracts", "Cryptography", "Kafka",
+                "Observability", logging,
+            ]),
+        library(
+            "ModelServing",
+            [
+                "InferenceStage", "StageRuntime", "RegistryRuntime", "Registry", "ModelStore", "Inference", "Kafka",
+                logging,
+            ]),
         library(
             "SinkStage",
             [
@@ -120,8 +145,21 @@ let package = Package(
         program(
             "inference-consumer",
             [
-                "StageCommand", "StageRuntime", "IngestStage", "TransformStage", "InferenceStage", "Inference",
-                "Tensor",
+                "StageCommand", "StageRuntime", "IngestStage", "TransformStage", "InferenceStage", "ModelServing",
+                "ModelStore", "Inference", "Tensor",
+                "Transforms", "PipelineContract", "EventContracts", "Observability", "ProcessControl", logging,
+                argumentParser,
+            ]),
+        program(
+            "retraining-consumer",
+            [
+                "StageCommand", "StageRuntime", "RetrainingStage", "ModelStore", "Inference", "Transforms",
+                "PipelineContract", "EventContracts", logging, argumentParser,
+            ]),
+        program(
+            "promotion-gate",
+            [
+                "StageCommand", "StageRuntime", "PromotionStage", "RegistryRuntime", "Registry", "ModelStore",
                 "Transforms", "PipelineContract", "EventContracts", logging, argumentParser,
             ]),
         program(
@@ -163,7 +201,8 @@ let package = Package(
             "PenstockCommand",
             [
                 "LocalDeployment", "Kafka", "Postgres", "PipelineContract", "EventContracts", "Transforms", "Training",
-                "Drift", "Inference", "SinkStage", "Tensor", argumentParser,
+                "Drift", "Inference", "SinkStage", "StageRuntime", "Tensor", "Registry", "RegistryRuntime",
+                "PromotionStage", "Cryptography", argumentParser,
             ]),
         program("penstock", ["PenstockCommand", argumentParser]),
         library("Oracle", ["Kafka", "Postgres", "Cryptography", yams]),
@@ -191,6 +230,10 @@ let package = Package(
             ["EmbeddedBroker", "EmbeddedLog", "Kafka", "ProcessControl", "TestSupport", "embedded-broker"] + nio,
             exclude: ["Fixtures"]),
         test("EventContractsTests", ["EventContracts", "Cryptography"]),
+        test("RegistryTests", ["Registry", "EventContracts"]),
+        test(
+            "PromotionStageTests", ["PromotionStage", "Registry", "EventContracts", "Cryptography"]),
+        test("RetrainingTests", ["Retraining", "Training", "EventContracts"]),
         test("PipelineContractTests", ["PipelineContract", "EventContracts"]),
         test(
             "InferenceTests",
@@ -240,7 +283,7 @@ let package = Package(
             "IntegrationTests",
             [
                 "TestSupport", "Kafka", "Postgres", "Oracle", "LocalDeployment", "PenstockCommand", "PipelineContract",
-                "ProcessControl", "EventContracts",
+                "ProcessControl", "EventContracts", "Registry", "RegistryRuntime", "Cryptography",
             ]),
     ]
 )

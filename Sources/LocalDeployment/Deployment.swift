@@ -47,6 +47,8 @@ public struct Deployment {
     public static let postgres = "postgresql"
     public static let stages = ["ingest-consumer", "transform-consumer", "inference-consumer", "prediction-sink"]
     public static let sink = "prediction-sink"
+    /// One instance each: what keeps the model in step with the world.
+    public static let loop = ["label-ingest", "retraining-consumer", "promotion-gate"]
     /// The consumer that can take the stages before it into its own process.
     public static let fused = "inference-consumer"
     /// One instance of each: they keep one history of the whole pipeline.
@@ -103,6 +105,9 @@ public struct Deployment {
             for instance in 1...max(1, configuration.instances) {
                 children.append(stageChild(stage, instance: instance, after: after, rank: rank))
             }
+        }
+        for name in Self.loop {
+            children.append(stageChild(name, instance: nil, after: hasBroker ? [Self.broker] : [], rank: 0))
         }
         guard configuration.hasMonitors else { return children }
         for monitor in Self.monitors {
@@ -189,8 +194,10 @@ public struct Deployment {
         if stage == Self.infrastructureMonitor, let url = configuration.postgres ?? url(.reader) {
             environment["PENSTOCK_POSTGRES"] = url
         }
+        if stage == "label-ingest" { arguments.append("--labels") }
+        let program = stage == "label-ingest" ? "ingest-consumer" : stage
         return Launch(
-            executable: "\(configuration.programs)/\(stage)", arguments: arguments, environment: environment)
+            executable: "\(configuration.programs)/\(program)", arguments: arguments, environment: environment)
     }
 
     /// A broker that forgets is a new cluster at each start: the offsets stored for the one before mean nothing now.

@@ -68,7 +68,7 @@ public struct InfrastructureMonitor<Probe: InfrastructureProbe>: MonitorLogic {
 
     public struct Memory: Codable {
         var signals: [String: Signal] = [:]
-        /// Latest heartbeat of each instance, by program and instance.
+        /// Latest heartbeat of each instance, by `<program>/<stage>` and instance.
         var instances: [String: [String: Int64]] = [:]
     }
 
@@ -100,12 +100,13 @@ public struct InfrastructureMonitor<Probe: InfrastructureProbe>: MonitorLogic {
             guard let value = batch.bytes(batch.values[index]), let heartbeat = try? Heartbeat.decode(value) else {
                 continue
             }
+            let name = "\(heartbeat.program)/\(heartbeat.stage)"
             if heartbeat.isLast {
-                memory.instances[heartbeat.program]?[heartbeat.instance] = nil
+                memory.instances[name]?[heartbeat.instance] = nil
                 // A program that was stopped on purpose is not missed.
-                if memory.instances[heartbeat.program]?.isEmpty == true { memory.instances[heartbeat.program] = nil }
+                if memory.instances[name]?.isEmpty == true { memory.instances[name] = nil }
             } else {
-                memory.instances[heartbeat.program, default: [:]][heartbeat.instance] = heartbeat.at.microseconds
+                memory.instances[name, default: [:]][heartbeat.instance] = heartbeat.at.microseconds
             }
         }
     }
@@ -124,18 +125,22 @@ public struct InfrastructureMonitor<Probe: InfrastructureProbe>: MonitorLogic {
 
     private mutating func judgeHeartbeats() throws {
         let limit = pipeline.monitors.infrastructure.heartbeatMicroseconds
-        for (program, instances) in memory.instances.sorted(by: { $0.key < $1.key }) {
+        for (name, instances) in memory.instances.sorted(by: { $0.key < $1.key }) {
+            let program = name.prefix { $0 != "/" }
+            let stage = name.dropFirst(program.count + 1)
             let latest = instances.values.max() ?? 0
             let silence = now - latest
             // Instances that another one replaced are forgotten; the last one is not.
             let live = instances.filter { now - $0.value <= limit }
-            if !live.isEmpty { memory.instances[program] = live }
+            if !live.isEmpty { memory.instances[name] = live }
             let seconds = Double(silence) / 1e6
             try say(
-                AlertCatalogue.processDown, ["program": program], silence > limit ? .firing : .ok, value: seconds,
+                AlertCatalogue.processDown, ["program": String(program), "stage": String(stage)],
+                silence > limit ? .firing : .ok, value: seconds,
                 threshold: Double(limit) / 1e6,
                 silence > limit
-                    ? "\(program) has been silent for \(Int(seconds)) s" : "\(program): \(live.count) live instances")
+                    ? "\(program) (\(stage)) has been silent for \(Int(seconds)) s"
+                    : "\(program) (\(stage)): \(live.count) live instances")
         }
     }
 

@@ -6,6 +6,7 @@ import Kafka
 import LocalDeployment
 import PipelineContract
 import Postgres
+import StageRuntime
 
 /// `penstock`.
 public struct Penstock: ParsableCommand {
@@ -40,7 +41,8 @@ public struct Penstock: ParsableCommand {
         CommandGroup(
             name: "Pipelines and models",
             subcommands: [
-                LintCommand.self, FitCommand.self, TrainCommand.self, ModelCommand.self, TopicsCommand.self,
+                LintCommand.self, FitCommand.self, TrainCommand.self, ModelCommand.self, ModelsCommand.self,
+                TopicsCommand.self,
                 OffsetsCommand.self, SlotsCommand.self,
                 ServePostgresCommand.self,
             ]),
@@ -70,6 +72,7 @@ public struct Penstock: ParsableCommand {
         case let failure as CommandFailure: return report(failure.message, code: failure.kind.rawValue)
         case let failure as DeploymentError:
             return report(failure.message, code: 1)
+        case let failure as StageFailure: return report(failure.message, code: failure.exitCode)
         case let failure as KafkaError:
             return report(explain(failure), code: failure.code == .invalidConfiguration ? 2 : 1)
         case let failure as PipelineError: return report(failure.summary, code: 1)

@@ -13,7 +13,7 @@ extension StageParts {
     /// Heartbeats of this process.
     func telemetry(of definition: StageDefinition) -> Telemetry? {
         Telemetry(
-            program: definition.program, instance: configuration.settings.instance,
+            program: definition.program, stage: definition.stage, instance: configuration.settings.instance,
             topic: configuration.pipeline.topics.telemetry, configuration: configuration.producer, health: health,
             registry: registry)
     }
@@ -42,17 +42,17 @@ public enum MonitorMain {
         var logger = Logger(label: "penstock.\(definition.stage)")
         logger[metadataKey: "instance"] = "\(configuration.settings.instance)"
         let registry = MetricsRegistry()
+        let control = StageControl()
         let parts = StageParts(
             configuration: configuration, registry: registry,
             metrics: StageMetrics(
                 registry: registry, stage: definition.stage, group: configuration.settings.group),
-            health: HealthState(), logger: logger)
+            health: HealthState(), logger: logger, control: control)
         do {
             let server = try await HealthServer.start(
                 host: configuration.healthAddress, port: configuration.healthPort, health: parts.health,
                 metrics: registry)
             if let path = configuration.healthPortFile { try AtomicFile.write("\(server.port)\n", to: path) }
-            let control = StageControl()
             let pipeline = configuration.pipeline
             let runner = try MonitorRunner(
                 settings: MonitorSettings(

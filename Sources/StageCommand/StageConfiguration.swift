@@ -120,6 +120,12 @@ public struct StageConfiguration: Sendable {
         exitsWithParent = options.exitWithParent || source.value("exit-with-parent", nil) == "1"
     }
 
+    /// Folder of the registered versions, beside the model that the pipeline names.
+    public var modelFolder: String {
+        let folder = pipeline.model.manifestPath.split(separator: "/", omittingEmptySubsequences: false).dropLast()
+        return folder.isEmpty ? "models" : "\(folder.joined(separator: "/"))/models"
+    }
+
     private static func load(_ path: String) throws(StageFailure) -> Pipeline {
         do {
             return try PipelineLoader.load(path: path)

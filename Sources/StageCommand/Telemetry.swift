@@ -23,16 +23,19 @@ final class Telemetry: Sendable {
     private let producer: Producer
     private let topic: Int
     private let program: String
+    private let stage: String
     private let instance: String
     private let health: HealthState
     private let registry: MetricsRegistry
 
     /// Nil when the client's settings are refused, which the stage's own clients report.
     init?(
-        program: String, instance: String, topic: String, configuration: KafkaConfiguration, health: HealthState,
+        program: String, stage: String, instance: String, topic: String, configuration: KafkaConfiguration,
+        health: HealthState,
         registry: MetricsRegistry
     ) {
         self.program = program
+        self.stage = stage
         self.instance = instance
         self.health = health
         self.registry = registry
@@ -99,7 +102,7 @@ final class Telemetry: Sendable {
         clock_gettime(CLOCK_REALTIME, &time)
         let reasons = health.readinessFailures.map(\.message)
         let heartbeat = Heartbeat(
-            program: program, instance: instance, pid: getpid(),
+            program: program, stage: stage, instance: instance, pid: getpid(),
             at: EventTime(microseconds: Int64(time.tv_sec) * 1_000_000 + Int64(time.tv_nsec) / 1_000),
             isReady: reasons.isEmpty, reasons: Array(reasons.prefix(5)), isLast: isLast,
             figures: [
@@ -110,6 +113,6 @@ final class Telemetry: Sendable {
         guard let value = try? heartbeat.encoded() else { return }
         // A full queue means that the brokers are away.
         try? producer.produce(
-            topic: topic, key: Array("\(program)/\(instance)".utf8).span.bytes, value: value.span.bytes)
+            topic: topic, key: Array("\(program)/\(stage)/\(instance)".utf8).span.bytes, value: value.span.bytes)
     }
 }

@@ -7,7 +7,11 @@ import Inference
 import InferenceStage
 import IngestStage
 import Logging
+import ModelServing
+import ModelStore
+import Observability
 import PipelineContract
+import ProcessControl
 import StageCommand
 import StageRuntime
 import Tensor
@@ -78,15 +82,41 @@ struct Program: StageProgram {
             })
     }
 
+    /// Follows the registry beside the stage until the process ends.
+    private func follow(_ watcher: ModelWatcher, _ mailbox: ModelMailbox, _ parts: StageParts) throws {
+        // Handed over to the thread and not touched here again.
+        nonisolated(unsafe) let watcher = watcher
+        let (logger, health) = (parts.logger, parts.health)
+        let isStarted = Threads.start(named: "model-watcher") {
+            do {
+                try watcher.run(mailbox)
+            } catch {
+                logger.critical("The registry cannot be followed", metadata: ["reason": "\(error)"])
+                health.fail("registry", "The model registry cannot be read: \(error). Restart the process.")
+            }
+        }
+        guard isStarted else { throw StageFailure("No thread could be started") }
+    }
+
     private func makeInference(_ parts: StageParts) throws -> InferenceProcessor {
         let pipeline = parts.configuration.pipeline
         if let notice = BLAS.coreTypeNotice(environment: ProcessInfo.processInfo.environment) {
             parts.logger.warning("\(notice)")
         }
         let fitted = try FittedTransform.load(for: pipeline)
-        let source = try UnsealedFileSource(manifestPath: pipeline.model.manifestPath) {
-            parts.logger.warning("\($0)")
-        }
+        let logger = parts.logger
+        let watcher = try ModelWatcher(
+            configuration: parts.configuration.settings.consumer, modelsTopic: pipeline.topics.models,
+            store: UnsealedModelStore(folder: parts.configuration.modelFolder) { logger.warning("\($0)") },
+            requirements: .init(
+                model: pipeline.model.name, contractHash: fitted.contractHash,
+                threshold: pipeline.model.decisionThreshold, recordsMax: pipeline.batching.recordsMax),
+            startMilliseconds: parts.configuration.settings.startMillisecondsMax, control: parts.control,
+            logger: logger)
+        // Without a registered version the pipeline's own model serves.
+        let source =
+            try watcher.productionSource()
+            ?? UnsealedFileSource(manifestPath: pipeline.model.manifestPath) { logger.warning("\($0)") }
         let processor = try InferenceProcessor.load(
             source, for: pipeline, contractHash: fitted.contractHash, registry: parts.registry,
             stage: "inference")
@@ -96,6 +126,7 @@ struct Program: StageProgram {
                 "model": "\(source.manifest.name)", "model_version": "\(source.manifest.version)",
                 "contract": "\(source.manifest.contract)", "openblas": "\(BLAS.coreType)",
             ])
+        try follow(watcher, processor.mailbox, parts)
         return processor
     }
 }

@@ -13,11 +13,15 @@ struct ModuleRules {
             "EmbeddedLog",
         ],
         ["EventContracts"],
-        ["PipelineContract"],
+        ["PipelineContract", "Registry"],
         ["Transforms", "Inference", "Drift"],
         ["Training", "StageRuntime", "EmbeddedBroker"],
-        ["IngestStage", "TransformStage", "InferenceStage", "SinkStage", "MonitorRuntime", "Alerting"],
-        ["Monitors"],
+        ["Retraining", "ModelStore", "RegistryRuntime"],
+        [
+            "IngestStage", "TransformStage", "InferenceStage", "SinkStage", "RetrainingStage", "PromotionStage",
+            "MonitorRuntime", "Alerting",
+        ],
+        ["ModelServing", "Monitors"],
         ["StageCommand", "LocalDeployment", "Oracle"],
         ["PenstockCommand"],
     ]

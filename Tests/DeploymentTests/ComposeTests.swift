@@ -23,7 +23,8 @@ struct ComposeTests {
         #expect(Set(jobs.map(\.name)) == ["topics", "artifacts", "migrate"])
         #expect(
             Set(consumers.map(\.name)) == [
-                "ingest", "transform", "inference", "sink", "drift-monitor", "infrastructure-monitor",
+                "ingest", "transform", "inference", "labels", "retraining", "gate", "sink", "drift-monitor",
+                "infrastructure-monitor",
                 "reaction-controller", "alert-notifier",
             ])
 

@@ -88,7 +88,8 @@ struct InfrastructureTests {
                 answers.counts[topics.inputs] = second * 10
                 if alive {
                     let heartbeat = Heartbeat(
-                        program: "ingest-consumer", instance: "one", pid: 1, at: EventTime(microseconds: now),
+                        program: "ingest-consumer", stage: "ingest", instance: "one", pid: 1,
+                        at: EventTime(microseconds: now),
                         isReady: true, reasons: [], isLast: false, figures: [:])
                     try monitor.take(World.batch([(0, try heartbeat.encoded())]))
                 }
@@ -127,7 +128,8 @@ struct InfrastructureTests {
         }
         // A process that says goodbye is not missed.
         let goodbye = Heartbeat(
-            program: "ingest-consumer", instance: "one", pid: 1, at: EventTime(microseconds: 0), isReady: false,
+            program: "ingest-consumer", stage: "ingest", instance: "one", pid: 1, at: EventTime(microseconds: 0),
+            isReady: false,
             reasons: [], isLast: true, figures: [:])
         try monitor.take(World.batch([(0, try goodbye.encoded())]))
         let before = levels(AlertCatalogue.processDown).count { $0 == .firing }

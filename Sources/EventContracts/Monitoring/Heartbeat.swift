@@ -4,6 +4,8 @@
 public struct Heartbeat: Sendable, Codable, Equatable {
     public var v = 1
     public var program: String
+    /// One program may serve several stages.
+    public var stage: String
     public var instance: String
     public var pid: Int32
     public var at: EventTime
@@ -16,10 +18,11 @@ public struct Heartbeat: Sendable, Codable, Equatable {
     public var figures: [String: Double]
 
     public init(
-        program: String, instance: String, pid: Int32, at: EventTime, isReady: Bool, reasons: [String], isLast: Bool,
+        program: String, stage: String, instance: String, pid: Int32, at: EventTime, isReady: Bool, reasons: [String], isLast: Bool,
         figures: [String: Double]
     ) {
         self.program = program
+        self.stage = stage
         self.instance = instance
         self.pid = pid
         self.at = at

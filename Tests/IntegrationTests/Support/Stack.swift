@@ -23,6 +23,8 @@ final class Stack: Sendable {
         var settings: [String] = []
         /// In place of the pipeline's `batch`.
         var batch: String?
+        /// Folder of transform and model; nil takes the shared one.
+        var artifacts: String?
         /// Delivery profile of the consumers, and the promise that the oracle judges by.
         var profile = "exact"
         /// Stages that are started by the test itself.
@@ -64,7 +66,7 @@ final class Stack: Sendable {
                 toFile: path, atomically: true, encoding: .utf8)
         }
         pipeline = try PipelineLoader.load(path: directory)
-        let artifacts = try await onThread { try Artifacts.folder() }
+        let artifacts = try await onThread { try options.artifacts ?? Artifacts.folder() }
         postgres = try options.server.map { try TestPostgres(on: $0) } ?? TestPostgres()
 
         let address = "\(directory)/kafka.address"
