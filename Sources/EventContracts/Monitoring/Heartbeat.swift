@@ -18,7 +18,8 @@ public struct Heartbeat: Sendable, Codable, Equatable {
     public var figures: [String: Double]
 
     public init(
-        program: String, stage: String, instance: String, pid: Int32, at: EventTime, isReady: Bool, reasons: [String], isLast: Bool,
+        program: String, stage: String, instance: String, pid: Int32, at: EventTime, isReady: Bool, reasons: [String],
+        isLast: Bool,
         figures: [String: Double]
     ) {
         self.program = program
