@@ -21,6 +21,7 @@ struct KafkaAndPostgresProbe: InfrastructureProbe {
         let read = [
             ("\(root).ingest", topics.inputs), ("\(root).transform", topics.events),
             ("\(root).inference", topics.features), ("\(root).sink", topics.predictions),
+            ("\(root).labels", topics.labelInputs),
         ]
         var groups: [(consumer: Consumer, group: String, topic: String)] = []
         for (group, topic) in read {
