@@ -37,6 +37,7 @@ public struct Penstock: ParsableCommand {
                 PublishCommand.self, TailCommand.self, LagCommand.self, DeadLettersCommand.self, BenchCommand.self,
                 ChaosCommand.self,
             ]),
+        CommandGroup(name: "Alerts and reactions", subcommands: [AlertsCommand.self, ReactionsCommand.self]),
         CommandGroup(
             name: "Pipelines and models",
             subcommands: [
