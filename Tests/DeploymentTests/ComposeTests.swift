@@ -60,7 +60,7 @@ struct ComposeTests {
             // A job may run again: `up` after `stop` starts it once more.
             let again = try await Program.run(executable: job.program, job.arguments, job.environment, 120)
             #expect(again.status == .exited(0), "\(name) again: \(again.text)")
-            if name == "topics" { #expect(outcome.text.contains("Created 0, kept 9.")) }
+            if name == "topics" { #expect(outcome.text.contains("Created 0, kept 22.")) }
         }
         for consumer in consumers.map({ $0.placed(places, owner, Self.passwords) }) {
             try await serve(consumer, in: directory)
