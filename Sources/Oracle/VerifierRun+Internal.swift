@@ -129,7 +129,7 @@ extension VerifierRun {
         for record in log.records { nextAfterLast[record.origin.partition] = record.origin.offset + 1 }
         for (partition, end) in log.ends.sorted(by: { $0.key < $1.key }) {
             // Markers of transactions may stand behind the last record: an offset among them is as good as the end.
-            let first = nextAfterLast[partition] ?? log.starts[partition] ?? 0
+            let first = min(nextAfterLast[partition] ?? log.starts[partition] ?? 0, end)
             let offset = offsets[partition]
             guard !(offset.map { first <= $0 && $0 <= end } ?? (nextAfterLast[partition] == nil)) else { continue }
             report.add(

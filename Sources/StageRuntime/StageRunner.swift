@@ -145,9 +145,7 @@ public final class StageRunner<P: StageProcessor, D: Delivery> where P.Output ==
     /// One round: serve the delivery, move what is in hand, commit, then wait for records or events.
     func turn() throws(StageFailure) {
         turnStartedAt = RuntimeClock.monotonicMicroseconds
-        delivery.observe(
-            RunnerSituation(
-                isInputDrained: isInputDrained && hand.isEmpty, holdsCommits: rejoin.isUnderWay(now: turnStartedAt)))
+        tellSituation()
         try attempt { () throws(DeliveryFailure) in try delivery.poll(waitMilliseconds: 0) }
         takeNews()
         settleAwaiting()
@@ -162,8 +160,16 @@ public final class StageRunner<P: StageProcessor, D: Delivery> where P.Output ==
             try waitBlocked(obstruction)
         } else {
             unblock()
+            // What was in hand at the start of the round is on its way: how long to wait depends on it.
+            tellSituation()
             try collect(timeoutMilliseconds: idleWait(now: RuntimeClock.monotonicMicroseconds))
         }
+    }
+
+    private func tellSituation() {
+        delivery.observe(
+            RunnerSituation(
+                isInputDrained: isInputDrained && hand.isEmpty, holdsCommits: rejoin.isUnderWay(now: turnStartedAt)))
     }
 
     /// How long to wait for records when nothing is blocked, in milliseconds.

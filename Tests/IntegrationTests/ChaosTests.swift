@@ -123,6 +123,10 @@ extension IntegrationTests {
                     throw TestFailure("every id of this seed is a part of another one")
                 }
                 _ = try await world.publish(to: stack)
+                let ingest = try GroupWatch(stack, .ingest)
+                _ = try await stack.wait(for: "end of ingest's work") {
+                    try ingest.isAtEnd() && stack.rowCount() == 0 ? true : nil
+                }
                 let process = stack[.transform]
                 let arguments = ["--plant-poison", poison]
                 let watch = try GroupWatch(stack, .transform)
