@@ -34,7 +34,8 @@ public struct Penstock: ParsableCommand {
         CommandGroup(
             name: "Publish and watch",
             subcommands: [
-                PublishCommand.self, TailCommand.self, LagCommand.self, DeadLettersCommand.self, BenchCommand.self,
+                PublishCommand.self, TailCommand.self, LagCommand.self, DeadLettersCommand.self, ReportCommand.self,
+                BenchCommand.self,
                 ChaosCommand.self,
             ]),
         CommandGroup(name: "Alerts and reactions", subcommands: [AlertsCommand.self, ReactionsCommand.self]),
