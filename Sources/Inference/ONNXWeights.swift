@@ -22,7 +22,8 @@ public struct ONNXWeights: Sendable {
             }
             guard tensor.external == nil else {
                 throw ONNXError(
-                    .unsupported, "the values of tensor '\(tensor.name)' stand in a file of their own: training cannot go on from it")
+                    .unsupported,
+                    "the values of tensor '\(tensor.name)' stand in a file of their own: training cannot go on from it")
             }
             var values: [Float] = []
             values.reserveCapacity(tensor.count)
