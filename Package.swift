@@ -41,6 +41,10 @@ let package = Package(
         .executable(name: "transform-consumer", targets: ["transform-consumer"]),
         .executable(name: "inference-consumer", targets: ["inference-consumer"]),
         .executable(name: "prediction-sink", targets: ["prediction-sink"]),
+        .executable(name: "drift-monitor", targets: ["drift-monitor"]),
+        .executable(name: "infrastructure-monitor", targets: ["infrastructure-monitor"]),
+        .executable(name: "reaction-controller", targets: ["reaction-controller"]),
+        .executable(name: "alert-notifier", targets: ["alert-notifier"]),
         .executable(name: "retraining-consumer", targets: ["retraining-consumer"]),
         .executable(name: "promotion-gate", targets: ["promotion-gate"]),
         .executable(name: "embedded-broker", targets: ["embedded-broker"]),
@@ -88,6 +92,10 @@ let package = Package(
         // Runtime and stages.
         library("Observability", [logging] + nio),
         library("StageRuntime", ["Kafka", "EventContracts", "Observability", logging]),
+        library("MonitorRuntime", ["StageRuntime", "Kafka", "EventContracts", "Observability", logging]),
+        library("Alerting", ["EventContracts"]),
+        library(
+            "Monitors", ["MonitorRuntime", "StageRuntime", "EventContracts", "PipelineContract", "Drift", "Alerting"]),
         library("RegistryRuntime", ["Registry", "StageRuntime", "Kafka", "EventContracts"]),
         library("IngestStage", ["StageRuntime", "EventContracts", "PipelineContract", "JSONColumns", "Cryptography"]),
         library("TransformStage", ["StageRuntime", "EventContracts", "PipelineContract", "Transforms"]),
@@ -120,8 +128,8 @@ let package = Package(
         library(
             "StageCommand",
             [
-                "StageRuntime", "Kafka", "EventContracts", "PipelineContract", "Observability", "ProcessControl",
-                logging, argumentParser,
+                "StageRuntime", "MonitorRuntime", "Kafka", "EventContracts", "PipelineContract", "Observability",
+                "ProcessControl", logging, argumentParser,
             ]),
         program(
             "ingest-consumer",
@@ -161,6 +169,27 @@ let package = Package(
                 "StageCommand", "SinkStage", "StageRuntime", "EventContracts", "PipelineContract", "Postgres", "Kafka",
                 logging, argumentParser,
             ]),
+        program(
+            "drift-monitor",
+            [
+                "StageCommand", "StageRuntime", "Monitors", "Drift", "Transforms", "PipelineContract", "EventContracts",
+                logging, argumentParser,
+            ]),
+        program(
+            "infrastructure-monitor",
+            [
+                "StageCommand", "StageRuntime", "Monitors", "Kafka", "Postgres", "PipelineContract", "EventContracts",
+                "Observability", logging, argumentParser,
+            ]),
+        program(
+            "reaction-controller",
+            ["StageCommand", "StageRuntime", "Monitors", "PipelineContract", "EventContracts", argumentParser]),
+        program(
+            "alert-notifier",
+            [
+                "StageCommand", "StageRuntime", "Monitors", "Alerting", "PipelineContract", "EventContracts",
+                "Observability", logging, argumentParser,
+            ]),
         library("EmbeddedBroker", ["EmbeddedLog", "Observability", logging] + nio),
         program(
             "embedded-broker",
@@ -173,9 +202,8 @@ let package = Package(
             "PenstockCommand",
             [
                 "LocalDeployment", "Kafka", "Postgres", "PipelineContract", "EventContracts", "Transforms", "Training",
-                "Inference", "SinkStage", "StageRuntime", "Tensor", "Registry", "RegistryRuntime", "PromotionStage",
-                "Cryptography",
-                argumentParser,
+                "Drift", "Inference", "SinkStage", "StageRuntime", "Tensor", "Registry", "RegistryRuntime",
+                "PromotionStage", "Cryptography", argumentParser,
             ]),
         program("penstock", ["PenstockCommand", argumentParser]),
         library("Oracle", ["Kafka", "Postgres", "Cryptography", yams]),
@@ -237,9 +265,21 @@ let package = Package(
         test(
             "DeploymentTests",
             [
-                "TestSupport", "Kafka", "Postgres", "LocalDeployment", "ProcessControl", yams,
+                "TestSupport", "Kafka", "Postgres", "LocalDeployment", "ProcessControl", "EventContracts", yams,
             ]),
         test("LocalDeploymentTests", ["LocalDeployment", "PenstockCommand", "EventContracts"]),
+        test(
+            "MonitorProcessTests",
+            [
+                "TestSupport", "Kafka", "ProcessControl", "PipelineContract", "EventContracts", "Transforms",
+                "embedded-broker", "drift-monitor", "reaction-controller", "alert-notifier", "penstock",
+            ]),
+        test(
+            "MonitorsTests",
+            [
+                "Monitors", "MonitorRuntime", "Alerting", "Drift", "StageRuntime", "PipelineContract", "EventContracts",
+                "Cryptography",
+            ]),
         test("DriftTests", ["Drift"], exclude: ["Fixtures"]),
         test("ArchitectureTests", []),
         test(

@@ -16,6 +16,8 @@ public struct DeploymentConfiguration: Sendable {
     public var postgres: String?
     /// Instances of each consumer.
     public var instances = 1
+    /// Whether the monitors, the reaction controller, the notifier, and what retrains and promotes models run too.
+    public var hasMonitors = true
     /// Delivery profile of the consumers: `exact` or `latency`.
     public var profile: String
     /// Ingest, transform and inference in one process.
@@ -49,6 +51,12 @@ public struct Deployment {
     public static let loop = ["label-ingest", "retraining-consumer", "promotion-gate"]
     /// The consumer that can take the stages before it into its own process.
     public static let fused = "inference-consumer"
+    /// One instance of each: they keep one history of the whole pipeline.
+    public static let monitors = [
+        "drift-monitor", "infrastructure-monitor", "reaction-controller", "alert-notifier",
+    ]
+    /// The monitor that asks PostgreSQL how it is.
+    static let infrastructureMonitor = "infrastructure-monitor"
 
     /// Files in which the PostgreSQL host tells its URLs. They hold passwords and are readable by their owner alone.
     public enum URLFile: String, Sendable, CaseIterable {
@@ -98,8 +106,15 @@ public struct Deployment {
                 children.append(stageChild(stage, instance: instance, after: after, rank: rank))
             }
         }
+        guard configuration.hasMonitors else { return children }
         for name in Self.loop {
-            children.append(stageChild(name, instance: 1, after: hasBroker ? [Self.broker] : [], rank: 0))
+            children.append(stageChild(name, instance: nil, after: hasBroker ? [Self.broker] : [], rank: 0))
+        }
+        for monitor in Self.monitors {
+            var after = hasBroker ? [Self.broker] : []
+            if monitor == Self.infrastructureMonitor, configuration.postgres == nil { after.append(Self.postgres) }
+            // They stop last, so that they see what the stages still wrote.
+            children.append(stageChild(monitor, instance: nil, after: after, rank: Self.stages.count))
         }
         return children
     }
@@ -115,7 +130,7 @@ public struct Deployment {
         let broker = configuration.broker
         return ManagedChild(
             plan: ChildPlan(
-                name: Self.broker, restartsDependents: !broker.isDurable, stopRank: Self.stages.count,
+                name: Self.broker, restartsDependents: !broker.isDurable, stopRank: Self.stages.count + 1,
                 stopMilliseconds: 3_000),
             launch: {
                 guard let launch = try broker.launch(data: data) else {
@@ -130,7 +145,7 @@ public struct Deployment {
         let data = data
         let host = postgresHost
         return ManagedChild(
-            plan: ChildPlan(name: Self.postgres, stopRank: Self.stages.count + 1, stopMilliseconds: 25_000),
+            plan: ChildPlan(name: Self.postgres, stopRank: Self.stages.count + 2, stopMilliseconds: 25_000),
             launch: {
                 for file in URLFile.allCases { unlink(file.path(in: data)) }
                 return host
@@ -138,9 +153,8 @@ public struct Deployment {
             isReady: { access(URLFile.sink.path(in: data), R_OK) == 0 })
     }
 
-    private func stageChild(_ stage: String, instance: Int, after: [String], rank: Int) -> ManagedChild {
-        let isSingle = configuration.instances == 1 || Self.loop.contains(stage)
-        let name = isSingle ? stage : "\(stage)-\(instance)"
+    private func stageChild(_ stage: String, instance: Int?, after: [String], rank: Int) -> ManagedChild {
+        let name = instance.flatMap { configuration.instances > 1 ? "\(stage)-\($0)" : nil } ?? stage
         let portFile = "\(data.run)/\(name).port"
         let port: () -> Int? = {
             guard let bytes = FileManager.default.contents(atPath: portFile) else { return nil }
@@ -176,6 +190,9 @@ public struct Deployment {
             }
             environment["PENSTOCK_POSTGRES"] = url
             try bindOffsets(to: servers)
+        }
+        if stage == Self.infrastructureMonitor, let url = configuration.postgres ?? url(.reader) {
+            environment["PENSTOCK_POSTGRES"] = url
         }
         if stage == "label-ingest" { arguments.append("--labels") }
         let program = stage == "label-ingest" ? "ingest-consumer" : stage

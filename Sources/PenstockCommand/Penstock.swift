@@ -34,9 +34,11 @@ public struct Penstock: ParsableCommand {
         CommandGroup(
             name: "Publish and watch",
             subcommands: [
-                PublishCommand.self, TailCommand.self, LagCommand.self, DeadLettersCommand.self, BenchCommand.self,
+                PublishCommand.self, TailCommand.self, LagCommand.self, DeadLettersCommand.self, ReportCommand.self,
+                BenchCommand.self,
                 ChaosCommand.self,
             ]),
+        CommandGroup(name: "Alerts and reactions", subcommands: [AlertsCommand.self, ReactionsCommand.self]),
         CommandGroup(
             name: "Pipelines and models",
             subcommands: [

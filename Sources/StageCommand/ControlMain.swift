@@ -38,7 +38,10 @@ public enum ControlMain {
                 metrics: registry)
             if let path = configuration.healthPortFile { try AtomicFile.write("\(server.port)\n", to: path) }
             waitForSignals(signals, control, definition)
+            let telemetry = parts.telemetry(of: definition)
+            telemetry?.start()
             let failure = await loop(definition.stage) { try body(parts) }
+            await telemetry?.stop()
             await server.shutdown()
             return failure.map { report($0, definition) } ?? 0
         } catch {

@@ -65,7 +65,10 @@ public enum StageMain {
             let runner = try StageRunner(
                 settings: configuration.settings, processor: makeProcessor(parts), delivery: makeDelivery(parts),
                 control: control, health: parts.health, metrics: parts.metrics, logger: logger)
+            let telemetry = parts.telemetry(of: definition)
+            telemetry?.start()
             let code = await run(runner, definition)
+            await telemetry?.stop()
             await server.shutdown()
             return code
         } catch is StopRequested {
@@ -76,7 +79,7 @@ public enum StageMain {
     }
 
     /// The first signal asks for a graceful stop, the second ends the process.
-    private static func waitForSignals(
+    static func waitForSignals(
         _ signals: TerminationSignals, control: StageControl, _ definition: StageDefinition
     ) {
         let program = definition.program
@@ -111,7 +114,7 @@ public enum StageMain {
         }
     }
 
-    private static func report(_ failure: StageFailure, _ definition: StageDefinition) -> Int32 {
+    static func report(_ failure: StageFailure, _ definition: StageDefinition) -> Int32 {
         StructuredLogHandler.writeToStandardError(Array("\(definition.program): \(failure.message)\n".utf8))
         return failure.exitCode
     }

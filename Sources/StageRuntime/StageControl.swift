@@ -31,7 +31,7 @@ public final class StageControl: Sendable {
     public var isStopRequested: Bool { state.withLock { $0.isStopRequested } }
 
     /// What ends the runner's wait early; nil when there is nothing to wake any more.
-    func setWake(_ wake: (@Sendable () -> Void)?) { state.withLock { $0.wake = wake } }
+    public func setWake(_ wake: (@Sendable () -> Void)?) { state.withLock { $0.wake = wake } }
 }
 
 extension TopicPartition: CustomStringConvertible {

@@ -19,8 +19,9 @@ struct ModuleRules {
         ["Retraining", "ModelStore", "RegistryRuntime"],
         [
             "IngestStage", "TransformStage", "InferenceStage", "SinkStage", "RetrainingStage", "PromotionStage",
+            "MonitorRuntime", "Alerting",
         ],
-        ["ModelServing"],
+        ["ModelServing", "Monitors"],
         ["StageCommand", "LocalDeployment", "Oracle"],
         ["PenstockCommand"],
     ]

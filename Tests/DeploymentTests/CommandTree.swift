@@ -27,8 +27,8 @@ final class CommandTree: Decodable, Sendable {
 
     static let programs = [
         "penstock", "ingest-consumer", "transform-consumer", "inference-consumer", "retraining-consumer",
-        "promotion-gate", "prediction-sink",
-        "embedded-broker", "penstock-oracle",
+        "promotion-gate", "prediction-sink", "embedded-broker", "penstock-oracle", "drift-monitor",
+        "infrastructure-monitor", "reaction-controller", "alert-notifier",
     ]
 
     static func of(_ program: String) async throws -> CommandTree {

@@ -42,6 +42,8 @@ struct PrivateStack {
                     partitions: partitions),
             postgres: postgres)
         configuration.instances = instances
+        // What is measured is the path of the events.
+        configuration.hasMonitors = false
         configuration.settings = settings
         let chosen = profile.map { ["--profile", $0] } ?? []
         let arguments =

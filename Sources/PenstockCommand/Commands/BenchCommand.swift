@@ -28,7 +28,11 @@ struct BenchCommand: ParsableCommand {
             With --bootstrap-servers and --postgres the stack's consumers use that cluster and that database, whose topics
             and tables must be there ('penstock topics apply', 'prediction-sink --migrate').
 
+            With --detector nothing is started: the drift detector alone is measured on simulated streams, its false
+            alarms, its delays and its cost (docs/drift.md).
+
             Example: penstock bench
+            Example: penstock bench --detector
             Example: penstock bench --events 0 --rate 1000 --seconds 20 --profile exact --output json
             Example: PENSTOCK_POSTGRES=postgresql://… penstock bench --bootstrap-servers kafka-1:9092
             """)
@@ -83,6 +87,9 @@ struct BenchCommand: ParsableCommand {
     @Flag(help: "Use librdkafka's mock cluster as a private stack's broker, in place of the durable log.")
     var inMemoryMock = false
 
+    @Flag(help: "Measure the drift detector on simulated streams instead of the path.")
+    var detector = false
+
     @Flag(help: "Use the running deployment instead of a private stack.")
     var running = false
 
@@ -93,6 +100,7 @@ struct BenchCommand: ParsableCommand {
     static let latencyEventsMax = 5_000_000.0
 
     mutating func run() throws {
+        if detector { return try DetectorBenchmark().run(isJSON: output.isJSON) }
         let rates = throughputOnly ? [] : rate.isEmpty ? [1_000, 5_000] : rate
         guard events >= 0, window > 0, seconds > 0, rates.allSatisfy({ $0 > 0 && $0.isFinite }) else {
             throw CommandFailure.usage("--events: 0 or more; --window, --rate and --seconds: more than 0")

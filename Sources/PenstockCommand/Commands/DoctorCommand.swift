@@ -100,7 +100,7 @@ struct DoctorCommand: ParsableCommand {
     }
 
     private static func programs() -> Finding {
-        let names = Deployment.stages + [Deployment.broker]
+        let names = Deployment.stages + Deployment.monitors + [Deployment.broker]
         let missing = names.filter { !FileManager.default.isExecutableFile(atPath: "\(Programs.directory)/\($0)") }
         guard !missing.isEmpty else {
             return Finding(subject: "programs", verdict: .good, finding: "all in \(Programs.directory)", mend: nil)

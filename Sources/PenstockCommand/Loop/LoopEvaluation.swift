@@ -19,8 +19,9 @@ struct WindowQuality: Encodable, Sendable, Equatable {
     var to: String
     var rows: Int
     var live: Side
-    var frozen: Side
-    var hindsight: Side
+    /// Nil where there is nothing to compare with.
+    var frozen: Side?
+    var hindsight: Side?
 }
 
 /// Scores of every live event by the three: same rows, same order.
@@ -28,8 +29,8 @@ struct LoopScores: Sendable {
     var times: [Int64]
     var labels: [UInt8]
     var live: [Double]
-    var frozen: [Double]
-    var hindsight: [Double]
+    var frozen: [Double]?
+    var hindsight: [Double]?
 
     func quality(of rows: [Int]) -> WindowQuality? {
         guard let first = rows.first, let last = rows.last else { return nil }
@@ -42,7 +43,7 @@ struct LoopScores: Sendable {
         }
         return WindowQuality(
             from: RFC3339.text(times[first]), to: RFC3339.text(times[last]), rows: rows.count, live: side(live),
-            frozen: side(frozen), hindsight: side(hindsight))
+            frozen: frozen.map(side), hindsight: hindsight.map(side))
     }
 
     /// Windows of `size` events, in the order of time; a short rest joins the last one.

@@ -18,15 +18,13 @@ struct LoopPage {
     var html: String {
         """
         <!doctype html>
-        <html lang="en"><head><meta charset="utf-8"><title>Penstock: \(report.stream.rawValue)</title>
+        <html lang="en"><head><meta charset="utf-8"><title>Penstock: \(Self.escaped(report.title))</title>
         <style>\(Self.style)</style></head><body>
-        <h1>The closed loop on the stream &ldquo;\(report.stream.rawValue)&rdquo;</h1>
-        <p>\(Numbers.grouped(report.events)) events, one an hour of event time, published in \
-        \(Numbers.decimal(report.publishSeconds, 1)) s; each label a week late and out of order; seed \(report.seed).</p>
-        <h2>AUC by window of \(LoopRun.windowEvents) events</h2>
+        <h1>\(Self.escaped(report.title))</h1>
+        <p>\(introduction)</p>
+        <h2>AUC by window of \(LoopRun.windowEvents) labelled events</h2>
         \(LoopChart(report: report).svg)
-        <h2>Checks</h2>
-        \(checks)
+        \(report.checks.isEmpty ? "" : "<h2>Checks</h2>\n\(checks)")
         <h2>What happened</h2>
         \(moments)
         <h2>Versions</h2>
@@ -36,6 +34,14 @@ struct LoopPage {
         </body></html>
 
         """
+    }
+
+    private var introduction: String {
+        guard let seconds = report.publishSeconds, let seed = report.seed else {
+            return "\(Numbers.grouped(report.rows)) predictions, \(Numbers.grouped(report.events)) of them with labels."
+        }
+        return "\(Numbers.grouped(report.events)) events, one an hour of event time, published in "
+            + "\(Numbers.decimal(seconds, 1)) s; each label a week late and out of order; seed \(seed)."
     }
 
     private var checks: String {
@@ -74,9 +80,9 @@ struct LoopPage {
             ["month", "rows", "AUC live", "frozen", "hindsight", "log-loss live", "frozen", "hindsight"],
             report.months.map { month in
                 [
-                    String(month.from.prefix(7)), "\(month.rows)", text(month.live.auc), text(month.frozen.auc),
-                    text(month.hindsight.auc), text(month.live.logLoss), text(month.frozen.logLoss),
-                    text(month.hindsight.logLoss),
+                    String(month.from.prefix(7)), "\(month.rows)", text(month.live.auc), text(month.frozen?.auc),
+                    text(month.hindsight?.auc), text(month.live.logLoss), text(month.frozen?.logLoss),
+                    text(month.hindsight?.logLoss),
                 ]
             })
     }
@@ -101,7 +107,7 @@ struct LoopChart {
     let report: LoopReport
 
     var svg: String {
-        let values = report.windows.flatMap { [$0.live.auc, $0.frozen.auc, $0.hindsight.auc] }.compactMap(\.self)
+        let values = report.windows.flatMap { [$0.live.auc, $0.frozen?.auc, $0.hindsight?.auc] }.compactMap(\.self)
         guard let first = report.windows.first, let last = report.windows.last, let lowest = values.min() else {
             return "<p>No window has both classes.</p>"
         }
@@ -130,15 +136,19 @@ struct LoopChart {
             return "<polyline fill=\"none\" stroke=\"var(--\(color))\" stroke-width=\"2\" stroke-dasharray=\"\(dash)\" "
                 + "points=\"\(points.joined(separator: " "))\"/>"
         }
-        parts.append(curve("hindsight", "2 4") { $0.hindsight.auc })
-        parts.append(curve("frozen", "6 3") { $0.frozen.auc })
+        let isCompared = report.windows.contains { $0.frozen != nil }
+        if isCompared {
+            parts.append(curve("hindsight", "2 4") { $0.hindsight?.auc })
+            parts.append(curve("frozen", "6 3") { $0.frozen?.auc })
+        }
         parts.append(curve("live", "none") { $0.live.auc })
         parts += marks(x)
         return "<svg viewBox=\"0 0 \(Int(Self.width)) \(Int(Self.height))\" role=\"img\" "
             + "aria-label=\"AUC by window\">\n\(parts.joined(separator: "\n"))\n</svg>\n"
-            + "<p><span style=\"color:var(--live)\">live pipeline</span> &middot; "
-            + "<span style=\"color:var(--frozen)\">frozen base model</span> &middot; "
-            + "<span style=\"color:var(--hindsight)\">best in hindsight</span></p>"
+            + "<p><span style=\"color:var(--live)\">live pipeline</span>"
+            + (isCompared
+                ? " &middot; <span style=\"color:var(--frozen)\">frozen base model</span> &middot; "
+                    + "<span style=\"color:var(--hindsight)\">best in hindsight</span></p>" : "</p>")
     }
 
     /// The change of the stream, alerts and promotions as vertical lines.

@@ -18,14 +18,17 @@ struct LoopReport: Encodable, Sendable {
         var rows: Int
     }
 
-    var stream: StreamKind
-    var seed: UInt64
+    /// Of the demonstration; nil for a pipeline in service.
+    var stream: StreamKind?
+    var seed: UInt64?
+    /// What the page is about.
+    var title: String
     var events: Int
     var rows: Int
     var deadLetters: Int
-    var publishSeconds: Double
+    var publishSeconds: Double?
     /// Version of the base model that was trained again for the comparison.
-    var frozenVersion: String
+    var frozenVersion: String?
     /// Event time of the first event of the new regime.
     var change: String?
     var moments: [LoopMoment]
@@ -73,7 +76,8 @@ extension LoopRun {
         let registry = timeline.registry
         let first = rows.versions.firstIndex { $0 != registry.versions.first?.version && !$0.isEmpty }
         var report = LoopReport(
-            stream: kind, seed: seed, events: stream.live.count, rows: stream.live.count - rows.missing,
+            stream: kind, seed: seed, title: "The closed loop on the stream \(kind.rawValue)",
+            events: stream.live.count, rows: stream.live.count - rows.missing,
             deadLetters: try deadLetters(contract, servers), publishSeconds: seconds, frozenVersion: frozen.version,
             change: change.map { RFC3339.text(stream.live[$0].time) }, moments: timeline.moments,
             versions: registry.versions.map { version in
@@ -145,12 +149,13 @@ struct LoopChecks {
             check(
                 "the frozen base that is compared is the registered base",
                 report.frozenVersion == registry.versions.first?.version,
-                report.frozenVersion), promotedOnce,
+                report.frozenVersion ?? "-"), promotedOnce,
         ]
         switch report.stream {
         case .expansion: checks += expansion
         case .original: checks += original
         case .control: checks += control
+        case nil: break
         }
         return checks
     }
@@ -183,8 +188,8 @@ struct LoopChecks {
             check(
                 "an alert fires after the change and none before it", !alerts.isEmpty && early.isEmpty,
                 "\(alerts.count) firing, \(early.count) of them before \(report.change ?? "-")"))
-        guard let after = report.after, let live = after.live.auc, let frozen = after.frozen.auc,
-            let hindsight = after.hindsight.auc
+        guard let after = report.after, let live = after.live.auc, let frozen = after.frozen?.auc,
+            let hindsight = after.hindsight?.auc
         else { return checks + [check("a retrained model took over", false, "none was promoted")] }
         let slowest = report.secondsToPromotion.max() ?? .infinity
         return checks + [
@@ -204,9 +209,9 @@ struct LoopChecks {
     }
 
     private var original: [DemoCheck] {
-        let (live, frozen) = (report.whole?.live.logLoss ?? .infinity, report.whole?.frozen.logLoss ?? 0)
+        let (live, frozen) = (report.whole?.live.logLoss ?? .infinity, report.whole?.frozen?.logLoss ?? 0)
         let worst = report.months.compactMap { month in
-            month.live.auc.flatMap { live in month.frozen.auc.map { (month.from, $0 - live) } }
+            month.live.auc.flatMap { live in month.frozen?.auc.map { (month.from, $0 - live) } }
         }.max { $0.1 < $1.1 }
         return [
             check(

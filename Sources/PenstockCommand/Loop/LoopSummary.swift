@@ -20,11 +20,11 @@ struct LoopSummary {
         func text(_ value: Double?) -> String { value.map { Numbers.decimal($0, 3) } ?? "-" }
         for window in report.stream == .original ? report.months : report.windows {
             table.add(
-                String(window.from.prefix(10)), "\(window.rows)", text(window.live.auc), text(window.frozen.auc),
-                text(window.hindsight.auc), text(window.live.logLoss), text(window.frozen.logLoss))
+                String(window.from.prefix(10)), "\(window.rows)", text(window.live.auc), text(window.frozen?.auc),
+                text(window.hindsight?.auc), text(window.live.logLoss), text(window.frozen?.logLoss))
         }
         Console.print(table.text)
-        Console.heading("Checks")
+        if !report.checks.isEmpty { Console.heading("Checks") }
         for check in report.checks {
             let mark = check.isMet ? Console.styled("ok  ", .green) : Console.styled("FAIL", .bold, .red)
             Console.print("\(mark)  \(check.name): \(check.detail)")

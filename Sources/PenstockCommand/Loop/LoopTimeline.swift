@@ -53,10 +53,12 @@ final class LoopTimeline {
     /// Takes what is there, waiting at most so long for the first record; gives what is new.
     func poll(milliseconds: Int32) throws -> [LoopMoment] {
         let before = moments.count
-        // The registry's records come without their time stamp; the reader's clock is near enough.
         try follower.poll(timeoutMilliseconds: milliseconds, step: take, other: take)
         return Array(moments[before...])
     }
+
+    /// Takes everything that the topics hold now.
+    func catchUp() throws { try follower.catchUp(step: take, other: take) }
 
     private func take(_ step: RegistryFollower.Step) {
         guard step.outcome == .applied else { return }
