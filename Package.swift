@@ -41,6 +41,12 @@ let package = Package(
         .executable(name: "transform-consumer", targets: ["transform-consumer"]),
         .executable(name: "inference-consumer", targets: ["inference-consumer"]),
         .executable(name: "prediction-sink", targets: ["prediction-sink"]),
+        .executable(name: "drift-monitor", targets: ["drift-monitor"]),
+        .executable(name: "infrastructure-monitor", targets: ["infrastructure-monitor"]),
+        .executable(name: "reaction-controller", targets: ["reaction-controller"]),
+        .executable(name: "alert-notifier", targets: ["alert-notifier"]),
+        .executable(name: "retraining-consumer", targets: ["retraining-consumer"]),
+        .executable(name: "promotion-gate", targets: ["promotion-gate"]),
         .executable(name: "embedded-broker", targets: ["embedded-broker"]),
         .executable(name: "penstock-oracle", targets: ["penstock-oracle"]),
     ],
@@ -59,12 +65,13 @@ let package = Package(
         .target(name: "CSimdJSON", linkerSettings: [.linkedLibrary("simdjson")]),
         .target(name: "CProcess"),
         .target(name: "CChecksum"),
+        .target(name: "CVectorKernels", linkerSettings: [.linkedLibrary("m")]),
 
         // Wrappers.
         library("Kafka", ["CRdKafka"], strictMemory),
         library("Postgres", ["CLibPQ"], strictMemory),
         library("Cryptography", ["COpenSSL"], strictMemory),
-        library("Tensor", ["COpenBLAS"], strictMemory),
+        library("Tensor", ["COpenBLAS", "CVectorKernels"], strictMemory),
         library("JSONColumns", ["CSimdJSON"], strictMemory),
         library("ProcessControl", ["CProcess"], strictMemory),
         library("EmbeddedLog", ["CChecksum"], strictMemory),
@@ -78,13 +85,40 @@ let package = Package(
         library(
             "Training", ["Tensor", "Inference", "Transforms", "PipelineContract", "EventContracts", "Cryptography"]),
 
+        library("Registry", ["EventContracts"]),
+        library("Retraining", ["Training", "EventContracts"]),
+        library("ModelStore", ["Inference", "Transforms", "EventContracts"]),
+
         // Runtime and stages.
         library("Observability", [logging] + nio),
         library("StageRuntime", ["Kafka", "EventContracts", "Observability", logging]),
+        library("MonitorRuntime", ["StageRuntime", "Kafka", "EventContracts", "Observability", logging]),
+        library("Alerting", ["EventContracts"]),
+        library(
+            "Monitors", ["MonitorRuntime", "StageRuntime", "EventContracts", "PipelineContract", "Drift", "Alerting"]),
+        library("RegistryRuntime", ["Registry", "StageRuntime", "Kafka", "EventContracts"]),
         library("IngestStage", ["StageRuntime", "EventContracts", "PipelineContract", "JSONColumns", "Cryptography"]),
         library("TransformStage", ["StageRuntime", "EventContracts", "PipelineContract", "Transforms"]),
         library(
             "InferenceStage", ["StageRuntime", "EventContracts", "PipelineContract", "Inference", "Observability"]),
+        library(
+            "RetrainingStage",
+            [
+                "Retraining", "RegistryRuntime", "Registry", "ModelStore", "StageRuntime", "Training", "Inference",
+                "PipelineContract", "EventContracts", "Kafka", "Observability", logging,
+            ]),
+        library(
+            "PromotionStage",
+            [
+                "RegistryRuntime", "Registry", "ModelStore", "StageRuntime", "EventContracts", "Cryptography", "Kafka",
+                "Observability", logging,
+            ]),
+        library(
+            "ModelServing",
+            [
+                "InferenceStage", "StageRuntime", "RegistryRuntime", "Registry", "ModelStore", "Inference", "Kafka",
+                logging,
+            ]),
         library(
             "SinkStage",
             [
@@ -94,8 +128,8 @@ let package = Package(
         library(
             "StageCommand",
             [
-                "StageRuntime", "Kafka", "EventContracts", "PipelineContract", "Observability", "ProcessControl",
-                logging, argumentParser,
+                "StageRuntime", "MonitorRuntime", "Kafka", "EventContracts", "PipelineContract", "Observability",
+                "ProcessControl", logging, argumentParser,
             ]),
         program(
             "ingest-consumer",
@@ -112,14 +146,49 @@ let package = Package(
         program(
             "inference-consumer",
             [
-                "StageCommand", "StageRuntime", "InferenceStage", "Inference", "Tensor", "Transforms",
+                "StageCommand", "StageRuntime", "IngestStage", "TransformStage", "InferenceStage", "ModelServing",
+                "ModelStore", "Inference", "Tensor",
+                "Transforms", "PipelineContract", "EventContracts", "Observability", "ProcessControl", logging,
+                argumentParser,
+            ]),
+        program(
+            "retraining-consumer",
+            [
+                "StageCommand", "StageRuntime", "RetrainingStage", "ModelStore", "Inference", "Transforms",
                 "PipelineContract", "EventContracts", logging, argumentParser,
+            ]),
+        program(
+            "promotion-gate",
+            [
+                "StageCommand", "StageRuntime", "PromotionStage", "RegistryRuntime", "Registry", "ModelStore",
+                "Transforms", "PipelineContract", "EventContracts", logging, argumentParser,
             ]),
         program(
             "prediction-sink",
             [
                 "StageCommand", "SinkStage", "StageRuntime", "EventContracts", "PipelineContract", "Postgres", "Kafka",
                 logging, argumentParser,
+            ]),
+        program(
+            "drift-monitor",
+            [
+                "StageCommand", "StageRuntime", "Monitors", "Drift", "Transforms", "PipelineContract", "EventContracts",
+                logging, argumentParser,
+            ]),
+        program(
+            "infrastructure-monitor",
+            [
+                "StageCommand", "StageRuntime", "Monitors", "Kafka", "Postgres", "PipelineContract", "EventContracts",
+                "Observability", logging, argumentParser,
+            ]),
+        program(
+            "reaction-controller",
+            ["StageCommand", "StageRuntime", "Monitors", "PipelineContract", "EventContracts", argumentParser]),
+        program(
+            "alert-notifier",
+            [
+                "StageCommand", "StageRuntime", "Monitors", "Alerting", "PipelineContract", "EventContracts",
+                "Observability", logging, argumentParser,
             ]),
         library("EmbeddedBroker", ["EmbeddedLog", "Observability", logging] + nio),
         program(
@@ -133,7 +202,8 @@ let package = Package(
             "PenstockCommand",
             [
                 "LocalDeployment", "Kafka", "Postgres", "PipelineContract", "EventContracts", "Transforms", "Training",
-                "Inference", "SinkStage", "Tensor", argumentParser,
+                "Drift", "Inference", "SinkStage", "StageRuntime", "Tensor", "Registry", "RegistryRuntime",
+                "PromotionStage", "Cryptography", argumentParser,
             ]),
         program("penstock", ["PenstockCommand", argumentParser]),
         library("Oracle", ["Kafka", "Postgres", "Cryptography", yams]),
@@ -161,11 +231,17 @@ let package = Package(
             ["EmbeddedBroker", "EmbeddedLog", "Kafka", "ProcessControl", "TestSupport", "embedded-broker"] + nio,
             exclude: ["Fixtures"]),
         test("EventContractsTests", ["EventContracts", "Cryptography"]),
+        test("RegistryTests", ["Registry", "EventContracts"]),
+        test(
+            "PromotionStageTests", ["PromotionStage", "Registry", "EventContracts", "Cryptography"]),
+        test("RetrainingTests", ["Retraining", "Training", "EventContracts"]),
         test("PipelineContractTests", ["PipelineContract", "EventContracts"]),
+        .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
         test(
             "InferenceTests",
             [
-                "Inference", "InferenceStage", "Tensor", "EventContracts", "StageRuntime", "Observability",
+                "CAllocationCounter", "Inference", "InferenceStage", "Tensor", "EventContracts", "StageRuntime",
+                "Observability",
                 "PipelineContract",
             ],
             exclude: ["Fixtures"]),
@@ -178,7 +254,7 @@ let package = Package(
         test(
             "IngestStageTests",
             ["IngestStage", "JSONColumns", "EventContracts", "PipelineContract", "StageRuntime", "Cryptography"]),
-        test("StageRuntimeTests", ["StageRuntime", "Kafka", "Observability", "TestSupport"]),
+        test("StageRuntimeTests", ["StageRuntime", "Kafka", "Observability", "TestSupport", "EmbeddedBroker"]),
         test(
             "OracleTests",
             [
@@ -189,16 +265,28 @@ let package = Package(
         test(
             "DeploymentTests",
             [
-                "TestSupport", "Kafka", "Postgres", "LocalDeployment", "ProcessControl", yams,
+                "TestSupport", "Kafka", "Postgres", "LocalDeployment", "ProcessControl", "EventContracts", yams,
             ]),
         test("LocalDeploymentTests", ["LocalDeployment", "PenstockCommand", "EventContracts"]),
+        test(
+            "MonitorProcessTests",
+            [
+                "TestSupport", "Kafka", "ProcessControl", "PipelineContract", "EventContracts", "Transforms",
+                "embedded-broker", "drift-monitor", "reaction-controller", "alert-notifier", "penstock",
+            ]),
+        test(
+            "MonitorsTests",
+            [
+                "Monitors", "MonitorRuntime", "Alerting", "Drift", "StageRuntime", "PipelineContract", "EventContracts",
+                "Cryptography",
+            ]),
         test("DriftTests", ["Drift"], exclude: ["Fixtures"]),
         test("ArchitectureTests", []),
         test(
             "IntegrationTests",
             [
                 "TestSupport", "Kafka", "Postgres", "Oracle", "LocalDeployment", "PenstockCommand", "PipelineContract",
-                "ProcessControl", "EventContracts",
+                "ProcessControl", "EventContracts", "Registry", "RegistryRuntime", "Cryptography",
             ]),
     ]
 )

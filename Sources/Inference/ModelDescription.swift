@@ -24,6 +24,8 @@ public struct ModelDescription: Codable, Sendable, Equatable {
     /// Class names when the labels are texts.
     public var classes: [String]?
     public var metadata: [String: String]
+    /// Converter's mistakes that were tolerated.
+    public var warnings: [String]
 
     /// The description as lines for a terminal.
     public var text: String {
@@ -38,6 +40,7 @@ public struct ModelDescription: Codable, Sendable, Equatable {
             "steps       \(steps.joined(separator: " | "))",
         ]
         if let classes { lines.append("classes     \(classes.joined(separator: ", "))") }
+        for warning in warnings { lines.append("warning     \(warning)") }
         for (key, value) in metadata.sorted(by: { $0.key < $1.key }) { lines.append("metadata    \(key) = \(value)") }
         return lines.joined(separator: "\n")
     }

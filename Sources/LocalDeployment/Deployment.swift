@@ -16,7 +16,12 @@ public struct DeploymentConfiguration: Sendable {
     public var postgres: String?
     /// Instances of each consumer.
     public var instances = 1
-    public var profile = "latency"
+    /// Whether the monitors, the reaction controller and the notifier run too.
+    public var hasMonitors = true
+    /// Delivery profile of the consumers: `exact` or `latency`.
+    public var profile: String
+    /// Ingest, transform and inference in one process.
+    public var isFused = false
     public var logLevel = "info"
     /// Further `--set` options of the consumers.
     public var settings: [String] = []
@@ -31,6 +36,7 @@ public struct DeploymentConfiguration: Sendable {
         self.artifacts = artifacts
         self.broker = broker
         self.postgres = postgres
+        profile = broker.hasTransactions ? "exact" : "latency"
     }
 }
 
@@ -41,6 +47,16 @@ public struct Deployment {
     public static let postgres = "postgresql"
     public static let stages = ["ingest-consumer", "transform-consumer", "inference-consumer", "prediction-sink"]
     public static let sink = "prediction-sink"
+    /// One instance each: what keeps the model in step with the world.
+    public static let loop = ["label-ingest", "retraining-consumer", "promotion-gate"]
+    /// The consumer that can take the stages before it into its own process.
+    public static let fused = "inference-consumer"
+    /// One instance of each: they keep one history of the whole pipeline.
+    public static let monitors = [
+        "drift-monitor", "infrastructure-monitor", "reaction-controller", "alert-notifier",
+    ]
+    /// The monitor that asks PostgreSQL how it is.
+    static let infrastructureMonitor = "infrastructure-monitor"
 
     /// Files in which the PostgreSQL host tells its URLs. They hold passwords and are readable by their owner alone.
     public enum URLFile: String, Sendable, CaseIterable {
@@ -82,12 +98,23 @@ public struct Deployment {
         let hasBroker = try configuration.broker.launch(data: data) != nil
         if hasBroker { children.append(brokerChild) }
         if configuration.postgres == nil { children.append(postgresChild) }
-        for (rank, stage) in Self.stages.enumerated() {
+        for (rank, stage) in Self.stages.enumerated()
+        where !configuration.isFused || stage == Self.fused || stage == Self.sink {
             var after = hasBroker ? [Self.broker] : []
             if stage == Self.sink, configuration.postgres == nil { after.append(Self.postgres) }
             for instance in 1...max(1, configuration.instances) {
                 children.append(stageChild(stage, instance: instance, after: after, rank: rank))
             }
+        }
+        for name in Self.loop {
+            children.append(stageChild(name, instance: nil, after: hasBroker ? [Self.broker] : [], rank: 0))
+        }
+        guard configuration.hasMonitors else { return children }
+        for monitor in Self.monitors {
+            var after = hasBroker ? [Self.broker] : []
+            if monitor == Self.infrastructureMonitor, configuration.postgres == nil { after.append(Self.postgres) }
+            // They stop last, so that they see what the stages still wrote.
+            children.append(stageChild(monitor, instance: nil, after: after, rank: Self.stages.count))
         }
         return children
     }
@@ -103,7 +130,7 @@ public struct Deployment {
         let broker = configuration.broker
         return ManagedChild(
             plan: ChildPlan(
-                name: Self.broker, restartsDependents: !broker.isDurable, stopRank: Self.stages.count,
+                name: Self.broker, restartsDependents: !broker.isDurable, stopRank: Self.stages.count + 1,
                 stopMilliseconds: 3_000),
             launch: {
                 guard let launch = try broker.launch(data: data) else {
@@ -118,7 +145,7 @@ public struct Deployment {
         let data = data
         let host = postgresHost
         return ManagedChild(
-            plan: ChildPlan(name: Self.postgres, stopRank: Self.stages.count + 1, stopMilliseconds: 25_000),
+            plan: ChildPlan(name: Self.postgres, stopRank: Self.stages.count + 2, stopMilliseconds: 25_000),
             launch: {
                 for file in URLFile.allCases { unlink(file.path(in: data)) }
                 return host
@@ -126,8 +153,8 @@ public struct Deployment {
             isReady: { access(URLFile.sink.path(in: data), R_OK) == 0 })
     }
 
-    private func stageChild(_ stage: String, instance: Int, after: [String], rank: Int) -> ManagedChild {
-        let name = configuration.instances > 1 ? "\(stage)-\(instance)" : stage
+    private func stageChild(_ stage: String, instance: Int?, after: [String], rank: Int) -> ManagedChild {
+        let name = instance.flatMap { configuration.instances > 1 ? "\(stage)-\($0)" : nil } ?? stage
         let portFile = "\(data.run)/\(name).port"
         let port: () -> Int? = {
             guard let bytes = FileManager.default.contents(atPath: portFile) else { return nil }
@@ -155,6 +182,7 @@ public struct Deployment {
             configuration.profile, "--log-level", configuration.logLevel, "--exit-with-parent",
         ]
         arguments += (configuration.broker.consumerSettings + configuration.settings).flatMap { ["--set", $0] }
+        if configuration.isFused, stage == Self.fused { arguments += ["--stages", "ingest,transform,inference"] }
         var environment = ["OPENBLAS_NUM_THREADS": "1"]
         if stage == Self.sink {
             guard let url = configuration.postgres ?? url(.sink) else {
@@ -163,8 +191,13 @@ public struct Deployment {
             environment["PENSTOCK_POSTGRES"] = url
             try bindOffsets(to: servers)
         }
+        if stage == Self.infrastructureMonitor, let url = configuration.postgres ?? url(.reader) {
+            environment["PENSTOCK_POSTGRES"] = url
+        }
+        if stage == "label-ingest" { arguments.append("--labels") }
+        let program = stage == "label-ingest" ? "ingest-consumer" : stage
         return Launch(
-            executable: "\(configuration.programs)/\(stage)", arguments: arguments, environment: environment)
+            executable: "\(configuration.programs)/\(program)", arguments: arguments, environment: environment)
     }
 
     /// A broker that forgets is a new cluster at each start: the offsets stored for the one before mean nothing now.

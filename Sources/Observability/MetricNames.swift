@@ -45,6 +45,8 @@ public enum MetricNames {
     public static let restartSuspects = MetricDefinition(
         "penstock_restart_suspects_total", "Records found in flight when an earlier process of the group died.",
         labels: ["stage"])
+    public static let transactions = MetricDefinition(
+        "penstock_transactions_total", "Kafka transactions, by how they ended.", labels: ["stage", "outcome"])
     public static let lostRangeRecords = MetricDefinition(
         "penstock_lost_range_records_total", "Offsets that had left the log before they were read.",
         labels: ["topic", "partition"])
@@ -58,6 +60,17 @@ public enum MetricNames {
     public static let consumerGroupLag = MetricDefinition(
         "kafka_consumergroup_lag", "Records of a partition that the group has not committed yet.",
         labels: ["consumergroup", "topic", "partition"])
+    public static let consumerGroupTotalLag = MetricDefinition(
+        "kafka_consumergroup_group_lag",
+        "Records that the group has not committed yet, over all partitions of a topic.",
+        labels: ["consumergroup", "topic"])
+    public static let consumerGroupLagSeconds = MetricDefinition(
+        "kafka_consumergroup_group_max_lag_seconds",
+        "Age of the oldest record that the group has not committed yet, as far as it was watched.",
+        labels: ["consumergroup", "topic"])
+    public static let notifications = MetricDefinition(
+        "penstock_notifications_total", "Attempts to tell a receiver of an alert, by outcome (told, failed).",
+        labels: ["receiver", "outcome"])
     public static let assignedPartitions = MetricDefinition(
         "penstock_assigned_partitions", "Partitions this process owns.", labels: ["stage"])
     public static let pausedPartitions = MetricDefinition(

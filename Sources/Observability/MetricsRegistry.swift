@@ -84,6 +84,15 @@ public final class MetricsRegistry: Sendable {
         }
     }
 
+    /// Sum of a counter over its labels; 0 when it was never made.
+    public func total(of definition: MetricDefinition) -> Double {
+        let instruments = families.withLock { $0[definition.name]?.instruments ?? [:] }
+        return instruments.values.reduce(0) { sum, instrument in
+            guard case .counter(let counter) = instrument else { return sum }
+            return sum + Double(counter.value)
+        }
+    }
+
     /// The figures in the Prometheus text format 0.0.4, metrics and label values in alphabetical order.
     public func exposition() -> String {
         for collect in collectors.withLock({ $0 }) { collect() }

@@ -1,11 +1,13 @@
 // FitCommand: `penstock fit`, fits the transforms of a pipeline on reference data.
 
 public import ArgumentParser
+import Drift
+import EventContracts
 import Foundation
 import PipelineContract
 import Transforms
 
-/// `penstock fit PIPELINE`: reference rows in, transform.json out.
+/// `penstock fit PIPELINE`: reference rows in, transform.json and reference.json out.
 public struct FitCommand: ParsableCommand {
     enum Output: String, ExpressibleByArgument, CaseIterable { case text, json }
 
@@ -14,7 +16,11 @@ public struct FitCommand: ParsableCommand {
         discussion: """
             Reads reference rows (CSV with a header; an empty cell is a missing value), fits what pipeline.yaml declares \
             under `features` and writes transform.json with the feature contract hash. The rows must be of the time \
-            before the events that will be scored. After a new fit the model must be trained again.
+            before the events that will be scored, in the order of time. After a new fit the model must be trained again.
+
+            The same rows, transformed, become reference.json: what the drift monitor compares the stream with. A feature
+            that changes within the reference itself is named by a warning and not watched; fewer rows than
+            `monitors.drift.referenceRecords` give no profile.
 
             Example:
               penstock fit topics/housing
@@ -46,11 +52,50 @@ public struct FitCommand: ParsableCommand {
         let fit = try TransformFitter.fit(table, for: pipeline)
         let path = Self.artifact(pipeline.features.transformPath, override: artifacts)
         try fit.transform.save(to: path)
-        for warning in fit.warnings { FileHandle.standardError.write(Data("warning: \(warning)\n".utf8)) }
+        let profile = try Self.profile(of: table, fit.transform, pipeline, override: artifacts)
+        for warning in fit.warnings + profile.warnings {
+            FileHandle.standardError.write(Data("warning: \(warning)\n".utf8))
+        }
         switch output {
-        case .text: Console.print(Self.text(fit.transform, path: path))
+        case .text: Console.print(Self.text(fit.transform, path: path) + profile.text)
         case .json: Console.write(String(decoding: try fit.transform.encoded(), as: UTF8.self), to: 1)
         }
+    }
+
+    /// Writes the reference profile of the drift monitor.
+    /// - Returns: lines for a person, and what they should know about it.
+    private static func profile(
+        of table: ReferenceTable, _ fitted: FittedTransform, _ pipeline: Pipeline, override: String?
+    ) throws -> (text: String, warnings: [String]) {
+        let transform = try FeatureTransform(fitted, schema: pipeline.input.schema)
+        var columns = transform.makeColumns()
+        var rejections: [FeatureRejection] = []
+        transform.apply(table, into: &columns, rejections: &rejections)
+        let names = fitted.features.map(\.name)
+        var builder = ProfileBuilder(names: names)
+        for row in 0..<columns.rowCount {
+            let range = row * names.count..<(row + 1) * names.count
+            builder.add(
+                columns.values.span.extracting(range), imputed: columns.imputed.span.extracting(range),
+                outlying: columns.outliers.span.extracting(range))
+        }
+        let path = artifact(pipeline.monitors.drift.referencePath, override: override)
+        let profile: ReferenceProfile
+        do {
+            profile = try builder.profile(
+                pipeline: pipeline.name, contract: fitted.contract,
+                rowsMin: pipeline.monitors.drift.referenceRecordsMin)
+        } catch {
+            // Training and inference do not need it; an old one of another transform must not stay.
+            try? FileManager.default.removeItem(atPath: path)
+            return ("", ["no reference profile was written: \(error)"])
+        }
+        try profile.encoded().write(to: URL(filePath: path), options: .atomic)
+        let moving = profile.features.filter { !$0.isStationary }.map {
+            "feature '\($0.name)' changes within the reference (p = \(short($0.changePValue)), "
+                + "\(short($0.power)) of the rows count as independent): the drift monitor does not watch it"
+        }
+        return ("\nprofile   \(path)", moving)
     }
 
     /// The reference rows of a pipeline.

@@ -25,8 +25,9 @@ public struct MonitorSettings: Sendable, Equatable {
     public struct Quality: Sendable, Equatable {
         /// Share of imputed values of a feature in a window above the reference's, at which the signal fires.
         public var imputedShareMax = 0.05
-        /// The same for values outside the reference's range.
-        public var outOfRangeShareMax = 0.05
+        /// The same for values outside the reference's range. Off by default: a stream that moves on brings new values, and
+        /// the drift detector bets on them already.
+        public var outOfRangeShareMax = 1.0
 
         public init() {}
     }

@@ -7,6 +7,7 @@ extension Pipeline {
     mutating func useArtifacts(in folder: String) {
         features.transformPath = Self.moved(features.transformPath, to: folder)
         model.manifestPath = Self.moved(model.manifestPath, to: folder)
+        monitors.drift.referencePath = Self.moved(monitors.drift.referencePath, to: folder)
     }
 
     private static func moved(_ path: String, to folder: String) -> String {

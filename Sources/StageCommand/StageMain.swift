@@ -9,12 +9,14 @@ import ProcessControl
 public import StageRuntime
 
 /// What a consumer's parts are built from.
-public struct StageParts {
+public struct StageParts: Sendable {
     public var configuration: StageConfiguration
     public var registry: MetricsRegistry
     public var metrics: StageMetrics
     public var health: HealthState
     public var logger: Logger
+    /// Tells a start-up that takes long when a stop is requested.
+    public var control: StageControl
 }
 
 /// Runs a consumer: signals, logs, health pages, the runner on its own thread, the exit code.
@@ -38,35 +40,46 @@ public enum StageMain {
         StructuredLogHandler.bootstrap(component: definition.program, level: configuration.logLevel)
         var logger = Logger(label: "penstock.\(definition.stage)")
         logger[metadataKey: "instance"] = "\(configuration.settings.instance)"
+        if let plan = configuration.settings.kills {
+            logger.critical("A FAULT IS PLANTED: this process kills itself", metadata: ["fault": "\(plan.point)"])
+        }
+        if configuration.settings.poison != nil {
+            logger.critical("A FAULT IS PLANTED: this process dies of a record", metadata: ["fault": "poison"])
+        }
         for fault in configuration.settings.faults {
             logger.critical("A FAULT IS PLANTED: this process is wrong on purpose", metadata: ["fault": "\(fault)"])
         }
         let registry = MetricsRegistry()
+        let control = StageControl()
         let parts = StageParts(
             configuration: configuration, registry: registry,
             metrics: StageMetrics(
                 registry: registry, stage: definition.stage, group: configuration.settings.group),
-            health: HealthState(), logger: logger)
+            health: HealthState(), logger: logger, control: control)
         do {
             let server = try await HealthServer.start(
                 host: configuration.healthAddress, port: configuration.healthPort, health: parts.health,
                 metrics: registry)
             if let path = configuration.healthPortFile { try AtomicFile.write("\(server.port)\n", to: path) }
-            let control = StageControl()
+            waitForSignals(signals, control: control, definition)
             let runner = try StageRunner(
                 settings: configuration.settings, processor: makeProcessor(parts), delivery: makeDelivery(parts),
                 control: control, health: parts.health, metrics: parts.metrics, logger: logger)
-            waitForSignals(signals, control: control, definition)
+            let telemetry = parts.telemetry(of: definition)
+            telemetry?.start()
             let code = await run(runner, definition)
+            await telemetry?.stop()
             await server.shutdown()
             return code
+        } catch is StopRequested {
+            return 0
         } catch {
             return report(error as? StageFailure ?? StageFailure("\(error)"), definition)
         }
     }
 
     /// The first signal asks for a graceful stop, the second ends the process.
-    private static func waitForSignals(
+    static func waitForSignals(
         _ signals: TerminationSignals, control: StageControl, _ definition: StageDefinition
     ) {
         let program = definition.program
@@ -101,7 +114,7 @@ public enum StageMain {
         }
     }
 
-    private static func report(_ failure: StageFailure, _ definition: StageDefinition) -> Int32 {
+    static func report(_ failure: StageFailure, _ definition: StageDefinition) -> Int32 {
         StructuredLogHandler.writeToStandardError(Array("\(definition.program): \(failure.message)\n".utf8))
         return failure.exitCode
     }

@@ -137,8 +137,8 @@ struct CrashGuard: Equatable, Sendable {
     /// A record at `offset` came while nothing of the partition is in hand. Leaves the suspicious range when the record
     /// lies beyond it: the offsets before hold no record (transaction markers, compaction).
     mutating func received(offset: Int64) {
-        // The reach is unknown until a mark is written, so the next step asks for one.
-        if case .suspect(let suspicion) = mode, offset >= suspicion.until { mode = .normal(reach: Int64.min) }
+        // Nothing at or beyond the record is covered by a mark yet, so the next step asks for one.
+        if case .suspect(let suspicion) = mode, offset >= suspicion.until { mode = .normal(reach: offset) }
     }
 
     /// The mark that a commit at `offset` carries, everything below being durable.

@@ -2,6 +2,11 @@
 
 import Synchronization
 
+/// Thrown where a start-up gives up because a stop was requested; the process ends with 0.
+public struct StopRequested: Error {
+    public init() {}
+}
+
 /// Shared by the runner's thread and the signal thread.
 public final class StageControl: Sendable {
     private struct State {
@@ -26,7 +31,7 @@ public final class StageControl: Sendable {
     public var isStopRequested: Bool { state.withLock { $0.isStopRequested } }
 
     /// What ends the runner's wait early; nil when there is nothing to wake any more.
-    func setWake(_ wake: (@Sendable () -> Void)?) { state.withLock { $0.wake = wake } }
+    public func setWake(_ wake: (@Sendable () -> Void)?) { state.withLock { $0.wake = wake } }
 }
 
 extension TopicPartition: CustomStringConvertible {

@@ -28,6 +28,9 @@
         unsafe release(UnsafeMutableRawPointer(base))
     }
 
+    /// The memory itself, valid while the caller holds the buffer. For kernels that take addresses.
+    @unsafe public var pointer: UnsafeMutablePointer<Float> { unsafe base }
+
     /// Borrows the elements. The span lives as long as the buffer, which the caller holds.
     @inline(__always)
     public func withSpan<R, E: Error>(_ body: (Span<Float>) throws(E) -> R) throws(E) -> R {
@@ -59,9 +62,11 @@
     }
 }
 
-/// Gives memory for weights and scratch. The sealed loader passes one that locks its pages.
+/// Gives memory for everything that holds a model's values at load and at run time: packed weights, thresholds and
+/// leaves, constants, intermediate results. The sealed loader passes one that locks its pages, keeps them out of core
+/// dumps and wipes them. Buffers are raw memory to the engine (it keeps integers and structures in them too).
 public protocol WeightAllocator: Sendable {
-    /// - Returns: a zeroed buffer of `count` floats.
+    /// - Returns: a zeroed buffer of `count` floats, its address a multiple of 64.
     func allocate(count: Int) throws -> FloatBuffer
 }
 

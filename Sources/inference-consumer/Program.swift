@@ -5,11 +5,17 @@ import EventContracts
 import Foundation
 import Inference
 import InferenceStage
+import IngestStage
 import Logging
+import ModelServing
+import ModelStore
+import Observability
 import PipelineContract
+import ProcessControl
 import StageCommand
 import StageRuntime
 import Tensor
+import TransformStage
 import Transforms
 
 @main
@@ -19,38 +25,111 @@ struct Program: StageProgram {
         abstract: "Runs the pipeline's model on its features and writes predictions.",
         discussion: """
             Example: inference-consumer --pipeline topics/housing/pipeline.yaml --bootstrap-servers localhost:9092
+
+            With --stages it takes the stages before it into its own process: the same code and the same promise, without the
+            topics in between. It then reads the first stage's input in the first stage's group; a record that any of its
+            stages refuses is a dead letter of that input.
+
+            Example: inference-consumer --stages ingest,transform,inference --pipeline topics/housing …
             """)
+
+    enum Stages: String, ExpressibleByArgument, CaseIterable {
+        case inference
+        case fromTransform = "transform,inference"
+        case fromIngest = "ingest,transform,inference"
+    }
 
     @OptionGroup var options: StageOptions
 
+    @Option(help: "Stages in this process: inference, or transform,inference, or ingest,transform,inference.")
+    var stages = Stages.inference
+
     func execute() async -> Int32 {
-        let definition = StageDefinition(stage: "inference", program: "inference-consumer") { [$0.topics.features] }
-        return await StageMain.run(
-            definition, options: options,
-            processor: { parts in
+        switch stages {
+        case .inference:
+            let definition = StageDefinition(stage: "inference", program: "inference-consumer") { [$0.topics.features] }
+            return await run(definition) { try makeInference($0) }
+        case .fromTransform:
+            let definition = StageDefinition(stage: "transform", program: "inference-consumer") { [$0.topics.events] }
+            return await run(definition) { parts in
+                FusedProcessor(
+                    try TransformProcessor(pipeline: parts.configuration.pipeline), try makeInference(parts))
+            }
+        case .fromIngest:
+            let definition = StageDefinition(stage: "ingest", program: "inference-consumer", readsHeaders: true) {
+                [$0.topics.inputs]
+            }
+            return await run(definition) { parts in
                 let pipeline = parts.configuration.pipeline
-                if let notice = BLAS.coreTypeNotice(environment: ProcessInfo.processInfo.environment) {
-                    parts.logger.warning("\(notice)")
-                }
-                let fitted = try FittedTransform.load(for: pipeline)
-                let source = try UnsealedFileSource(manifestPath: pipeline.model.manifestPath) {
-                    parts.logger.warning("\($0)")
-                }
-                let processor = try InferenceProcessor.load(
-                    source, for: pipeline, contractHash: fitted.contractHash, registry: parts.registry,
-                    stage: definition.stage)
-                parts.logger.info(
-                    "The model is loaded and warm",
-                    metadata: [
-                        "model": "\(source.manifest.name)", "model_version": "\(source.manifest.version)",
-                        "contract": "\(source.manifest.contract)", "openblas": "\(BLAS.coreType)",
-                    ])
-                return processor
-            },
+                let ingest = try IngestProcessor(input: pipeline.input, topic: pipeline.topics.inputs)
+                return FusedProcessor(
+                    FusedProcessor(ingest, try TransformProcessor(pipeline: pipeline)), try makeInference(parts))
+            }
+        }
+    }
+
+    private func run<P: StageProcessor>(
+        _ definition: StageDefinition, processor: (StageParts) throws -> P
+    ) async -> Int32 where P.Output == OutputBatch {
+        await StageMain.run(
+            definition, options: options, processor: processor,
             delivery: { parts in
-                parts.kafkaDelivery(
-                    outputTopics: [parts.configuration.pipeline.topics.predictions], module: "InferenceStage",
+                let topics = parts.configuration.pipeline.topics
+                let duplicates = stages == .fromIngest ? [topics.duplicates] : []
+                return parts.kafkaDelivery(
+                    outputTopics: [topics.predictions] + duplicates, module: "InferenceStage",
                     deadLetterStage: .transformation)
             })
+    }
+
+    /// Follows the registry beside the stage until the process ends.
+    private func follow(_ watcher: ModelWatcher, _ mailbox: ModelMailbox, _ parts: StageParts) throws {
+        // Handed over to the thread and not touched here again.
+        nonisolated(unsafe) let watcher = watcher
+        let (logger, health) = (parts.logger, parts.health)
+        let isStarted = Threads.start(named: "model-watcher") {
+            do {
+                try watcher.run(mailbox)
+            } catch {
+                logger.critical("The registry cannot be followed", metadata: ["reason": "\(error)"])
+                health.fail("registry", "The model registry cannot be read: \(error). Restart the process.")
+            }
+        }
+        guard isStarted else { throw StageFailure("No thread could be started") }
+    }
+
+    private func makeInference(_ parts: StageParts) throws -> InferenceProcessor {
+        let pipeline = parts.configuration.pipeline
+        let environment = ProcessInfo.processInfo.environment
+        let notices = [
+            VectorKernels.configure(environment: environment), BLAS.coreTypeNotice(environment: environment),
+        ]
+        for notice in notices.compactMap({ $0 }) { parts.logger.warning("\(notice)") }
+        let fitted = try FittedTransform.load(for: pipeline)
+        let logger = parts.logger
+        let watcher = try ModelWatcher(
+            configuration: parts.configuration.settings.consumer, modelsTopic: pipeline.topics.models,
+            store: UnsealedModelStore(folder: parts.configuration.modelFolder) { logger.warning("\($0)") },
+            requirements: .init(
+                model: pipeline.model.name, contractHash: fitted.contractHash,
+                threshold: pipeline.model.decisionThreshold, recordsMax: pipeline.batching.recordsMax),
+            startMilliseconds: parts.configuration.settings.startMillisecondsMax, control: parts.control,
+            logger: logger)
+        // Without a registered version the pipeline's own model serves.
+        let source =
+            try watcher.productionSource()
+            ?? UnsealedFileSource(manifestPath: pipeline.model.manifestPath) { logger.warning("\($0)") }
+        let processor = try InferenceProcessor.load(
+            source, for: pipeline, contractHash: fitted.contractHash, registry: parts.registry,
+            stage: "inference")
+        parts.logger.info(
+            "The model is loaded and warm",
+            metadata: [
+                "model": "\(source.manifest.name)", "model_version": "\(source.manifest.version)",
+                "contract": "\(source.manifest.contract)", "kernels": "\(VectorKernels.level)",
+                "openblas": "\(BLAS.coreType)",
+            ])
+        try follow(watcher, processor.mailbox, parts)
+        return processor
     }
 }

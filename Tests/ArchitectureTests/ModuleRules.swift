@@ -7,16 +7,21 @@ import Testing
 struct ModuleRules {
     /// Floors of the house, lowest first. A module imports only from floors below its own.
     static let floors: [[String]] = [
-        ["CRdKafka", "CLibPQ", "COpenBLAS", "COpenSSL", "CSimdJSON", "CProcess", "CChecksum"],
+        ["CRdKafka", "CLibPQ", "COpenBLAS", "COpenSSL", "CSimdJSON", "CProcess", "CChecksum", "CVectorKernels"],
         [
             "Kafka", "Postgres", "Cryptography", "Tensor", "JSONColumns", "Observability", "ProcessControl",
             "EmbeddedLog",
         ],
         ["EventContracts"],
-        ["PipelineContract"],
+        ["PipelineContract", "Registry"],
         ["Transforms", "Inference", "Drift"],
         ["Training", "StageRuntime", "EmbeddedBroker"],
-        ["IngestStage", "TransformStage", "InferenceStage", "SinkStage"],
+        ["Retraining", "ModelStore", "RegistryRuntime"],
+        [
+            "IngestStage", "TransformStage", "InferenceStage", "SinkStage", "RetrainingStage", "PromotionStage",
+            "MonitorRuntime", "Alerting",
+        ],
+        ["ModelServing", "Monitors"],
         ["StageCommand", "LocalDeployment", "Oracle"],
         ["PenstockCommand"],
     ]
@@ -24,7 +29,7 @@ struct ModuleRules {
     static let owners = [
         "CRdKafka": "Kafka", "CLibPQ": "Postgres", "COpenBLAS": "Tensor", "COpenSSL": "Cryptography",
         "CSimdJSON": "JSONColumns", "CProcess": "ProcessControl",
-        "CChecksum": "EmbeddedLog",
+        "CChecksum": "EmbeddedLog", "CVectorKernels": "Tensor",
     ]
 
     private let repository = Repository()

@@ -26,8 +26,9 @@ final class CommandTree: Decodable, Sendable {
     let arguments: [Argument]?
 
     static let programs = [
-        "penstock", "ingest-consumer", "transform-consumer", "inference-consumer", "prediction-sink",
-        "embedded-broker", "penstock-oracle",
+        "penstock", "ingest-consumer", "transform-consumer", "inference-consumer", "retraining-consumer",
+        "promotion-gate", "prediction-sink", "embedded-broker", "penstock-oracle", "drift-monitor",
+        "infrastructure-monitor", "reaction-controller", "alert-notifier",
     ]
 
     static func of(_ program: String) async throws -> CommandTree {

@@ -7,6 +7,8 @@ struct Artifacts {
     let directory: String
     let transform: String
     let manifest: String
+    /// The reference profile of the drift monitor.
+    let reference: String
 
     /// - Parameter override: replaces the folder of the paths in pipeline.yaml.
     init(pipeline: Pipeline, override: String?) {
@@ -16,6 +18,7 @@ struct Artifacts {
         }
         transform = place(pipeline.features.transformPath)
         manifest = place(pipeline.model.manifestPath)
+        reference = place(pipeline.monitors.drift.referencePath)
         directory = (manifest as NSString).deletingLastPathComponent
     }
 

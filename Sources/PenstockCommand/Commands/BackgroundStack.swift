@@ -35,6 +35,7 @@ final class BackgroundStack {
             configuration.artifacts, "--instances", String(configuration.instances), "--log-level",
             configuration.logLevel,
         ]
+        if !configuration.hasMonitors { arguments.append("--no-monitors") }
         arguments += configuration.settings.flatMap { ["--set", $0] } + further
         // Addresses travel by the environment: a PostgreSQL URL may hold a password.
         let servers = (configuration.broker as? ExternalBrokerProvider)?.servers

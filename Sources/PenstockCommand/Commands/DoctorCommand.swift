@@ -4,6 +4,7 @@ import ArgumentParser
 import Foundation
 import Kafka
 import LocalDeployment
+import Tensor
 
 struct DoctorCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -51,7 +52,8 @@ struct DoctorCommand: ParsableCommand {
             library("OpenBLAS", "libopenblas.so.0", package: "libopenblas0"),
             library("OpenSSL", "libcrypto.so.3", package: "libssl3"),
             library("simdjson", "libsimdjson.so", package: "libsimdjson14"),
-            coreType(environment["OPENBLAS_CORETYPE"]), programs(), postgres(), descriptors(), directory(data),
+            coreType(environment["OPENBLAS_CORETYPE"]), vectorLevel(environment), programs(), postgres(), descriptors(),
+            directory(data),
             processors(),
         ]
     }
@@ -79,15 +81,26 @@ struct DoctorCommand: ParsableCommand {
     private static func coreType(_ value: String?) -> Finding {
         guard let value, !value.isEmpty else {
             return Finding(
-                subject: "OPENBLAS_CORETYPE", verdict: .good, finding: "not set: OpenBLAS chooses", mend: nil)
+                subject: "OPENBLAS_CORETYPE", verdict: .good, finding: "not set: OpenBLAS chose \(BLAS.coreType)",
+                mend: nil)
         }
         return Finding(
-            subject: "OPENBLAS_CORETYPE", verdict: .warning, finding: "is set to \(value)",
+            subject: "OPENBLAS_CORETYPE", verdict: .warning, finding: "is set to \(value): \(BLAS.coreType)",
             mend: "unset it: a fixed core type halves OpenBLAS's speed on newer processors")
     }
 
+    private static func vectorLevel(_ environment: [String: String]) -> Finding {
+        if let notice = VectorKernels.configure(environment: environment) {
+            return Finding(
+                subject: "inference kernels", verdict: .warning, finding: notice,
+                mend: "unset \(VectorKernels.variable)")
+        }
+        return Finding(
+            subject: "inference kernels", verdict: .good, finding: "\(VectorKernels.level)", mend: nil)
+    }
+
     private static func programs() -> Finding {
-        let names = Deployment.stages + [Deployment.broker]
+        let names = Deployment.stages + Deployment.monitors + [Deployment.broker]
         let missing = names.filter { !FileManager.default.isExecutableFile(atPath: "\(Programs.directory)/\($0)") }
         guard !missing.isEmpty else {
             return Finding(subject: "programs", verdict: .good, finding: "all in \(Programs.directory)", mend: nil)

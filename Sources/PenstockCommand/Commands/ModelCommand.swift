@@ -9,14 +9,24 @@ struct ModelCommand: ParsableCommand {
         commandName: "model",
         abstract: "Look into a model, run it on rows, measure it.",
         discussion: """
-            MODEL is a manifest (model.json), which names the ONNX file beside it.
+            MODEL is a manifest (model.json), which names the ONNX file beside it, or an ONNX file.
 
             Example: penstock model inspect topics/housing/artifacts/model.json
             Example: penstock model bench topics/housing/artifacts/model.json --batch 1,32,256
             """,
         subcommands: [Inspect.self, Run.self, Bench.self])
 
+    /// A session for tools: of a manifest, or of an ONNX file alone.
     static func load(_ path: String) throws -> InferenceSession {
+        if path.hasSuffix(".onnx") {
+            guard let data = FileManager.default.contents(atPath: path) else {
+                throw CommandFailure("cannot read \(path): name a manifest (model.json) or an ONNX file")
+            }
+            let bytes = Array(data)
+            let session = try InferenceSession(bytes.span.bytes, rowsMax: 4_096)
+            for warning in session.warnings { Console.note("warning: \(warning)") }
+            return session
+        }
         let source = try UnsealedFileSource(manifestPath: path) { Console.note("warning: \($0)") }
         return try InferenceSession.load(source, contractHash: nil, rowsMax: 4_096)
     }
@@ -52,106 +62,6 @@ struct ModelCommand: ParsableCommand {
                 }
             }
             Console.print(result.description.text)
-        }
-    }
-
-    struct Run: ParsableCommand {
-        static let configuration = CommandConfiguration(
-            abstract: "Run a model on rows of features.",
-            discussion: """
-                The CSV file has a column for each feature of the model, already transformed. Prints one score and label
-                a row, in the file's order.
-
-                Example: penstock model run topics/housing/artifacts/model.json rows.csv --output json
-                """)
-
-        @Argument(help: "Manifest of the model.")
-        var model: String
-
-        @Argument(help: "CSV file with the features.")
-        var rows: String
-
-        @OptionGroup var output: OutputOption
-
-        private struct Row: Encodable {
-            var score: Float
-            var label: Int
-        }
-
-        mutating func run() throws {
-            let session = try ModelCommand.load(model)
-            guard let manifest = session.manifest else { throw CommandFailure("\(model) holds no manifest") }
-            let csv = try CSV(path: rows)
-            let columns = try manifest.features.map { feature throws(CommandFailure) in try csv.index(of: feature) }
-            var values: [Float] = []
-            values.reserveCapacity(csv.rows.count * columns.count)
-            for (number, row) in csv.rows.enumerated() {
-                for column in columns {
-                    guard let value = Float(row[column]), value.isFinite else {
-                        throw CommandFailure(
-                            "\(rows), record \(number + 2), column \(csv.header[column]): '\(row[column])' is no finite number"
-                        )
-                    }
-                    values.append(value)
-                }
-            }
-            let scoring = Scoring(manifest.outputs, threshold: manifest.threshold)
-            var results: [Row] = []
-            var start = 0
-            while start < csv.rows.count {
-                let count = min(session.rowsMax, csv.rows.count - start)
-                let slice = Array(values[(start * columns.count)..<((start + count) * columns.count)])
-                scoring.forEach(session.run(slice, count: count)) { _, score, label in
-                    results.append(Row(score: score, label: label))
-                }
-                start += count
-            }
-            if output.isJSON { return try Console.print(json: results) }
-            var table = Table(.right("row"), .right("score"), .right("label"))
-            for (number, row) in results.enumerated() {
-                table.add(String(number + 1), "\(row.score)", String(row.label))
-            }
-            Console.print(table.text)
-        }
-    }
-
-    struct Bench: ParsableCommand {
-        static let configuration = CommandConfiguration(
-            abstract: "Measure a model at several batch sizes.",
-            discussion: "Example: penstock model bench topics/housing/artifacts/model.json --batch 1,32,256")
-
-        @Argument(help: "Manifest of the model.")
-        var model: String
-
-        @Option(help: ArgumentHelp("Batch sizes.", valueName: "n,…"))
-        var batch = SessionBenchmark.defaultBatchSizes.map { String($0) }.joined(separator: ",")
-
-        @Option(help: "Seconds for each batch size.")
-        var seconds = 1.0
-
-        @OptionGroup var output: OutputOption
-
-        mutating func run() throws {
-            let sizes = batch.split(separator: ",").map { Int($0) ?? 0 }
-            guard !sizes.isEmpty, sizes.allSatisfy({ $0 > 0 }) else {
-                throw CommandFailure.usage("--batch '\(batch)': positive numbers separated by commas")
-            }
-            guard seconds > 0, seconds <= 600 else { throw CommandFailure.usage("--seconds: more than 0, at most 600") }
-            let session = try ModelCommand.load(model)
-            guard let largest = sizes.max(), largest <= session.rowsMax else {
-                throw CommandFailure.usage("--batch: at most \(session.rowsMax) rows")
-            }
-            let result = SessionBenchmark.run(session, batchSizes: sizes, duration: .seconds(seconds))
-            if output.isJSON { return try Console.print(json: result) }
-            Console.print("OpenBLAS kernels: \(result.coreType)")
-            var table = Table(.right("batch"), .right("median µs"), .right("p99 µs"), .right("rows a second"))
-            for row in result.results {
-                table.add(
-                    String(row.batch), Numbers.decimal(row.medianMicroseconds, 1),
-                    Numbers.decimal(row.p99Microseconds, 1),
-                    Numbers.grouped(Int(row.rowsPerSecond)))
-            }
-            Console.print(table.text)
         }
     }
 }

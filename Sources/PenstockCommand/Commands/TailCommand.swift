@@ -11,7 +11,8 @@ struct TailCommand: ParsableCommand {
         commandName: "tail",
         abstract: "Print the records of a topic as they come.",
         discussion: """
-            TOPIC is a full name, or one of the pipeline's: inputs, events, features, predictions, duplicates, and with
+            TOPIC is a full name, or one of the pipeline's: inputs, events, features, predictions, duplicates, monitoring,
+            alerts, retraining, labels, models, telemetry and so on, and with
             .dlq behind it its dead letters. Ends with Ctrl-C or after --limit records.
 
             Example: penstock tail predictions --from beginning --limit 5
@@ -52,7 +53,11 @@ struct TailCommand: ParsableCommand {
     }
 
     private func fullName() throws -> String {
-        let short = ["inputs", "events", "features", "predictions", "duplicates"]
+        let short = [
+            "inputs", "events", "features", "predictions", "duplicates", "label-inputs", "labels", "monitoring",
+            "alerts",
+            "retraining", "review", "models", "telemetry", "control",
+        ]
         guard short.contains(topic) || short.contains(where: { topic == "\($0).dlq" }) else { return topic }
         let contract = try PipelineLoader.load(
             path: try PipelineLocator.path(pipeline, data: cluster.data.directory))

@@ -26,11 +26,14 @@ struct ModelMaker {
     }
 
     /// Makes what is missing. The commands' own output goes to `descriptor`.
-    func make(output descriptor: Int32 = 2) throws {
+    /// - Parameters:
+    ///   - fit: further arguments of `penstock fit`.
+    ///   - train: of `penstock train`.
+    func make(output descriptor: Int32 = 2, fit: [String] = [], train: [String] = []) throws {
         guard present == nil else { return }
         try withOutput(to: descriptor) {
-            for step in ["fit", "train"] {
-                var command = try Penstock.parseAsRoot([step, pipelinePath, "--artifacts", folder])
+            for (step, further) in [("fit", fit), ("train", train)] {
+                var command = try Penstock.parseAsRoot([step, pipelinePath, "--artifacts", folder] + further)
                 try command.run()
             }
         }
