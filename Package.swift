@@ -20,6 +20,7 @@ let nio: [Target.Dependency] = [
     .product(name: "NIOPosix", package: "swift-nio"),
     .product(name: "NIOHTTP1", package: "swift-nio"),
 ]
+let tls = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 
 func library(_ name: String, _ dependencies: [Target.Dependency], _ settings: [SwiftSetting] = strict) -> Target {
     .target(name: name, dependencies: dependencies, swiftSettings: settings)
@@ -42,12 +43,14 @@ let package = Package(
         .executable(name: "inference-consumer", targets: ["inference-consumer"]),
         .executable(name: "prediction-sink", targets: ["prediction-sink"]),
         .executable(name: "embedded-broker", targets: ["embedded-broker"]),
+        .executable(name: "key-broker", targets: ["key-broker"]),
         .executable(name: "penstock-oracle", targets: ["penstock-oracle"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     ],
     targets: [
@@ -59,15 +62,26 @@ let package = Package(
         .target(name: "CSimdJSON", linkerSettings: [.linkedLibrary("simdjson")]),
         .target(name: "CProcess"),
         .target(name: "CChecksum"),
+        .target(name: "CSecureMemory"),
 
         // Wrappers.
         library("Kafka", ["CRdKafka"], strictMemory),
         library("Postgres", ["CLibPQ"], strictMemory),
         library("Cryptography", ["COpenSSL"], strictMemory),
+        library("SecureMemory", ["CSecureMemory"], strictMemory),
         library("Tensor", ["COpenBLAS"], strictMemory),
         library("JSONColumns", ["CSimdJSON"], strictMemory),
         library("ProcessControl", ["CProcess"], strictMemory),
         library("EmbeddedLog", ["CChecksum"], strictMemory),
+
+        // Sealed models.
+        library("Sealing", ["Cryptography", "SecureMemory"]),
+        library("Attestation", ["Sealing", "Cryptography", "SecureMemory", tls] + nio),
+        library("SealedModels", ["Attestation", "Sealing", "Cryptography", "SecureMemory", "Inference", "Tensor"]),
+        library("KeyBroker", ["Attestation", "Sealing", "Cryptography", "SecureMemory", tls] + nio),
+        program(
+            "key-broker",
+            ["KeyBroker", "Sealing", "SecureMemory", "Observability", "ProcessControl", logging, argumentParser]),
 
         // Records, contracts, models.
         library("EventContracts", ["Cryptography"]),
@@ -113,7 +127,8 @@ let package = Package(
             "inference-consumer",
             [
                 "StageCommand", "StageRuntime", "InferenceStage", "Inference", "Tensor", "Transforms",
-                "PipelineContract", "EventContracts", logging, argumentParser,
+                "PipelineContract", "EventContracts", "SealedModels", "Sealing", "SecureMemory", "Attestation",
+                "Cryptography", "Observability", "ProcessControl", logging, argumentParser,
             ]),
         program(
             "prediction-sink",
@@ -133,7 +148,8 @@ let package = Package(
             "PenstockCommand",
             [
                 "LocalDeployment", "Kafka", "Postgres", "PipelineContract", "EventContracts", "Transforms", "Training",
-                "Inference", "SinkStage", "Tensor", argumentParser,
+                "Inference", "SinkStage", "Tensor", "SealedModels", "Sealing", "SecureMemory", "Attestation",
+                "Cryptography", argumentParser,
             ]),
         program("penstock", ["PenstockCommand", argumentParser]),
         library("Oracle", ["Kafka", "Postgres", "Cryptography", yams]),
@@ -160,6 +176,13 @@ let package = Package(
             "EmbeddedBrokerTests",
             ["EmbeddedBroker", "EmbeddedLog", "Kafka", "ProcessControl", "TestSupport", "embedded-broker"] + nio,
             exclude: ["Fixtures"]),
+        test("SealingTests", ["Sealing", "Cryptography", "SecureMemory"], exclude: ["Fixtures"]),
+        test(
+            "KeyBrokerTests",
+            [
+                "KeyBroker", "Attestation", "SealedModels", "Sealing", "Cryptography", "SecureMemory", "ProcessControl",
+                "TestSupport", "penstock",
+            ]),
         test("EventContractsTests", ["EventContracts", "Cryptography"]),
         test("PipelineContractTests", ["PipelineContract", "EventContracts"]),
         test(

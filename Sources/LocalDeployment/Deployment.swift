@@ -18,6 +18,8 @@ public struct DeploymentConfiguration: Sendable {
     public var instances = 1
     public var profile = "latency"
     public var logLevel = "info"
+    /// The key broker through which the sealed model is opened; nil loads the model unsealed.
+    public var sealing: SealingConfiguration?
     /// Further `--set` options of the consumers.
     public var settings: [String] = []
 
@@ -82,9 +84,11 @@ public struct Deployment {
         let hasBroker = try configuration.broker.launch(data: data) != nil
         if hasBroker { children.append(brokerChild) }
         if configuration.postgres == nil { children.append(postgresChild) }
+        if let sealing = configuration.sealing { children.append(keyBrokerChild(sealing)) }
         for (rank, stage) in Self.stages.enumerated() {
             var after = hasBroker ? [Self.broker] : []
             if stage == Self.sink, configuration.postgres == nil { after.append(Self.postgres) }
+            if Self.modelReaders.contains(stage), configuration.sealing != nil { after.append(Self.keyBroker) }
             for instance in 1...max(1, configuration.instances) {
                 children.append(stageChild(stage, instance: instance, after: after, rank: rank))
             }
@@ -155,6 +159,7 @@ public struct Deployment {
             configuration.profile, "--log-level", configuration.logLevel, "--exit-with-parent",
         ]
         arguments += (configuration.broker.consumerSettings + configuration.settings).flatMap { ["--set", $0] }
+        arguments += try sealingArguments(stage)
         var environment = ["OPENBLAS_NUM_THREADS": "1"]
         if stage == Self.sink {
             guard let url = configuration.postgres ?? url(.sink) else {

@@ -15,6 +15,8 @@ public struct StageParts {
     public var metrics: StageMetrics
     public var health: HealthState
     public var logger: Logger
+    /// Tells a start-up that waits for something whether the process shall stop.
+    public var control: StageControl
 }
 
 /// Runs a consumer: signals, logs, health pages, the runner on its own thread, the exit code.
@@ -46,17 +48,17 @@ public enum StageMain {
             configuration: configuration, registry: registry,
             metrics: StageMetrics(
                 registry: registry, stage: definition.stage, group: configuration.settings.group),
-            health: HealthState(), logger: logger)
+            health: HealthState(), logger: logger, control: StageControl())
+        // Before the parts are made: making them may wait for a key broker.
+        waitForSignals(signals, control: parts.control, definition)
         do {
             let server = try await HealthServer.start(
                 host: configuration.healthAddress, port: configuration.healthPort, health: parts.health,
                 metrics: registry)
             if let path = configuration.healthPortFile { try AtomicFile.write("\(server.port)\n", to: path) }
-            let control = StageControl()
             let runner = try StageRunner(
                 settings: configuration.settings, processor: makeProcessor(parts), delivery: makeDelivery(parts),
-                control: control, health: parts.health, metrics: parts.metrics, logger: logger)
-            waitForSignals(signals, control: control, definition)
+                control: parts.control, health: parts.health, metrics: parts.metrics, logger: logger)
             let code = await run(runner, definition)
             await server.shutdown()
             return code

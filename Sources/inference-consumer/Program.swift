@@ -1,16 +1,10 @@
 // inference-consumer: features in, predictions out.
 
 import ArgumentParser
-import EventContracts
-import Foundation
-import Inference
 import InferenceStage
-import Logging
 import PipelineContract
 import StageCommand
 import StageRuntime
-import Tensor
-import Transforms
 
 @main
 struct Program: StageProgram {
@@ -18,34 +12,23 @@ struct Program: StageProgram {
         commandName: "inference-consumer",
         abstract: "Runs the pipeline's model on its features and writes predictions.",
         discussion: """
-            Example: inference-consumer --pipeline topics/housing/pipeline.yaml --bootstrap-servers localhost:9092
+            Opens the sealed model beside the pipeline's manifest (model.smc) through a key broker: verifies it, attests,
+            has its key released, decrypts it into protected memory. While that fails it consumes nothing.
+
+            Example: inference-consumer --pipeline topics/housing --bootstrap-servers localhost:9092
+              --key-broker https://broker:8443 --key-broker-certificate broker.pem --trusted-owner owner.pub
+              --attestation sample --insecure-sample-attestation
             """)
 
     @OptionGroup var options: StageOptions
+    @OptionGroup var model: ModelOptions
 
     func execute() async -> Int32 {
         let definition = StageDefinition(stage: "inference", program: "inference-consumer") { [$0.topics.features] }
         return await StageMain.run(
             definition, options: options,
             processor: { parts in
-                let pipeline = parts.configuration.pipeline
-                if let notice = BLAS.coreTypeNotice(environment: ProcessInfo.processInfo.environment) {
-                    parts.logger.warning("\(notice)")
-                }
-                let fitted = try FittedTransform.load(for: pipeline)
-                let source = try UnsealedFileSource(manifestPath: pipeline.model.manifestPath) {
-                    parts.logger.warning("\($0)")
-                }
-                let processor = try InferenceProcessor.load(
-                    source, for: pipeline, contractHash: fitted.contractHash, registry: parts.registry,
-                    stage: definition.stage)
-                parts.logger.info(
-                    "The model is loaded and warm",
-                    metadata: [
-                        "model": "\(source.manifest.name)", "model_version": "\(source.manifest.version)",
-                        "contract": "\(source.manifest.contract)", "openblas": "\(BLAS.coreType)",
-                    ])
-                return processor
+                try ModelOpening(parts: parts, options: model, stage: definition.stage).makeProcessor()
             },
             delivery: { parts in
                 parts.kafkaDelivery(

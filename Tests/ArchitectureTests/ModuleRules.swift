@@ -7,15 +7,16 @@ import Testing
 struct ModuleRules {
     /// Floors of the house, lowest first. A module imports only from floors below its own.
     static let floors: [[String]] = [
-        ["CRdKafka", "CLibPQ", "COpenBLAS", "COpenSSL", "CSimdJSON", "CProcess", "CChecksum"],
+        ["CRdKafka", "CLibPQ", "COpenBLAS", "COpenSSL", "CSimdJSON", "CProcess", "CChecksum", "CSecureMemory"],
         [
-            "Kafka", "Postgres", "Cryptography", "Tensor", "JSONColumns", "Observability", "ProcessControl",
+            "Kafka", "Postgres", "Cryptography", "SecureMemory", "Tensor", "JSONColumns", "Observability",
+            "ProcessControl",
             "EmbeddedLog",
         ],
-        ["EventContracts"],
-        ["PipelineContract"],
+        ["EventContracts", "Sealing"],
+        ["PipelineContract", "Attestation"],
         ["Transforms", "Inference", "Drift"],
-        ["Training", "StageRuntime", "EmbeddedBroker"],
+        ["Training", "StageRuntime", "EmbeddedBroker", "SealedModels", "KeyBroker"],
         ["IngestStage", "TransformStage", "InferenceStage", "SinkStage"],
         ["StageCommand", "LocalDeployment", "Oracle"],
         ["PenstockCommand"],
@@ -24,7 +25,7 @@ struct ModuleRules {
     static let owners = [
         "CRdKafka": "Kafka", "CLibPQ": "Postgres", "COpenBLAS": "Tensor", "COpenSSL": "Cryptography",
         "CSimdJSON": "JSONColumns", "CProcess": "ProcessControl",
-        "CChecksum": "EmbeddedLog",
+        "CChecksum": "EmbeddedLog", "CSecureMemory": "SecureMemory",
     ]
 
     private let repository = Repository()

@@ -22,16 +22,20 @@ struct PrivateStack {
         try data.prepare()
         do {
             let _ = try data.lock()
-            try data.clear(keeping: ["artifacts"])
+            try data.clear(keeping: ["artifacts", "keys"])
             try data.prepare()
         }
-        try ModelMaker(contract: contract, pipelinePath: pipelinePath, folder: data.artifacts).make()
+        try ModelMaker(
+            contract: contract, pipelinePath: pipelinePath, folder: data.artifacts, keys: SealingKeys(data: data).folder
+        ).make()
         let programs = Programs.directory
         var configuration = DeploymentConfiguration(
             data: data, programs: programs, pipeline: pipelinePath, artifacts: data.artifacts,
             broker: EmbeddedBrokers.provider(
                 isMock: isMock, executable: "\(programs)/embedded-broker", contract: contract, partitions: partitions),
             postgres: nil)
+        configuration.sealing = try LocalSealing.configuration(
+            data: data, container: Artifacts(pipeline: contract, override: data.artifacts).container)
         configuration.instances = instances
         configuration.settings = settings
         let arguments = (partitions.map { ["--partitions", String($0)] } ?? []) + (isMock ? ["--in-memory-mock"] : [])

@@ -1,16 +1,19 @@
 // ModelMaker: fits and trains when there is no model yet that fits the pipeline.
 
 import ArgumentParser
+import Cryptography
 import Foundation
-import Inference
 import PipelineContract
+import Sealing
 import Transforms
 
 struct ModelMaker {
     let contract: Pipeline
     let pipelinePath: String
-    /// Where transform.json and model.json go.
+    /// Where transform.json and model.smc go.
     let folder: String
+    /// Folder of owner.pem and trainer.pem.
+    let keys: String
 
     /// The model that is there and fits, as `name version`.
     var present: String? {
@@ -18,19 +21,21 @@ struct ModelMaker {
         var moved = contract
         moved.features.transformPath = artifacts.transform
         guard artifacts.areComplete, let transform = try? FeatureTransform(loadingFor: moved),
-            let bytes = FileManager.default.contents(atPath: artifacts.manifest),
-            let manifest = try? ModelManifest.decode(Array(bytes), path: artifacts.manifest),
-            manifest.contractHash == transform.contractHash
+            let owner = try? KeyFile.publicKey(SealingKeys(folder: keys).ownerPublicPath),
+            let container = try? SealedContainer(path: artifacts.container, trusting: TrustedOwners([owner])),
+            let bytes = FileManager.default.contents(atPath: artifacts.transform),
+            let sealed = container.header.files.first(where: { $0.path == SealedModelFiles.transform }),
+            SHA256.digest(of: Array(bytes)).hexadecimal == sealed.sha256, transform.featureCount > 0
         else { return nil }
-        return "\(manifest.name) version \(manifest.version)"
+        return "\(container.header.name) version \(container.header.version), sealed"
     }
 
     /// Makes what is missing. The commands' own output goes to `descriptor`.
     func make(output descriptor: Int32 = 2) throws {
         guard present == nil else { return }
         try withOutput(to: descriptor) {
-            for step in ["fit", "train"] {
-                var command = try Penstock.parseAsRoot([step, pipelinePath, "--artifacts", folder])
+            for step in [["fit"], ["train", "--seal", "--keys", keys]] {
+                var command = try Penstock.parseAsRoot(step + [pipelinePath, "--artifacts", folder])
                 try command.run()
             }
         }
