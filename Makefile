@@ -1,6 +1,6 @@
 # Penstock: `make run` shows the whole service on real data, `make test` runs all tests.
 
-.PHONY: help run build test lint bench clean packages check-swift
+.PHONY: help run build test lint bench chaos clean packages check-swift
 .DEFAULT_GOAL := help
 
 # An exported core type halves OpenBLAS's speed on newer processors.
@@ -33,6 +33,11 @@ bench: check-swift ## Measure throughput, CPU and latency of the whole path (ARG
 	@scripts/install-packages run
 	@swift build --configuration release
 	@"$$(swift build --configuration release --show-bin-path)/penstock" bench $(ARGS)
+
+chaos: check-swift ## Kill consumers and the broker under load, then judge (ARGS="--kills 1000 --seed 7")
+	@scripts/install-packages run
+	@swift build --configuration release
+	@"$$(swift build --configuration release --show-bin-path)/penstock" chaos $(ARGS)
 
 clean: ## Remove build products and the data of local deployments
 	@swift package clean

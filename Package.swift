@@ -42,6 +42,8 @@ let package = Package(
         .executable(name: "transform-consumer", targets: ["transform-consumer"]),
         .executable(name: "inference-consumer", targets: ["inference-consumer"]),
         .executable(name: "prediction-sink", targets: ["prediction-sink"]),
+        .executable(name: "retraining-consumer", targets: ["retraining-consumer"]),
+        .executable(name: "promotion-gate", targets: ["promotion-gate"]),
         .executable(name: "embedded-broker", targets: ["embedded-broker"]),
         .executable(name: "key-broker", targets: ["key-broker"]),
         .executable(name: "penstock-oracle", targets: ["penstock-oracle"]),
@@ -78,6 +80,8 @@ let package = Package(
         library("Sealing", ["Cryptography", "SecureMemory"]),
         library("Attestation", ["Sealing", "Cryptography", "SecureMemory", tls] + nio),
         library("SealedModels", ["Attestation", "Sealing", "Cryptography", "SecureMemory", "Inference", "Tensor"]),
+        library(
+            "SealedStore", ["SealedModels", "Sealing", "ModelStore", "Inference", "EventContracts"]),
         library("KeyBroker", ["Attestation", "Sealing", "Cryptography", "SecureMemory", tls] + nio),
         program(
             "key-broker",
@@ -92,13 +96,36 @@ let package = Package(
         library(
             "Training", ["Tensor", "Inference", "Transforms", "PipelineContract", "EventContracts", "Cryptography"]),
 
+        library("Registry", ["EventContracts"]),
+        library("Retraining", ["Training", "EventContracts"]),
+        library("ModelStore", ["Inference", "Transforms", "EventContracts"]),
+
         // Runtime and stages.
         library("Observability", [logging] + nio),
         library("StageRuntime", ["Kafka", "EventContracts", "Observability", logging]),
+        library("RegistryRuntime", ["Registry", "StageRuntime", "Kafka", "EventContracts"]),
         library("IngestStage", ["StageRuntime", "EventContracts", "PipelineContract", "JSONColumns", "Cryptography"]),
         library("TransformStage", ["StageRuntime", "EventContracts", "PipelineContract", "Transforms"]),
         library(
             "InferenceStage", ["StageRuntime", "EventContracts", "PipelineContract", "Inference", "Observability"]),
+        library(
+            "RetrainingStage",
+            [
+                "Retraining", "RegistryRuntime", "Registry", "ModelStore", "StageRuntime", "Training", "Inference",
+                "PipelineContract", "EventContracts", "Kafka", "Observability", logging,
+            ]),
+        library(
+            "PromotionStage",
+            [
+                "RegistryRuntime", "Registry", "ModelStore", "StageRuntime", "EventContracts", "Cryptography", "Kafka",
+                "Observability", logging,
+            ]),
+        library(
+            "ModelServing",
+            [
+                "InferenceStage", "StageRuntime", "RegistryRuntime", "Registry", "ModelStore", "Inference", "Kafka",
+                logging,
+            ]),
         library(
             "SinkStage",
             [
@@ -109,7 +136,8 @@ let package = Package(
             "StageCommand",
             [
                 "StageRuntime", "Kafka", "EventContracts", "PipelineContract", "Observability", "ProcessControl",
-                logging, argumentParser,
+                "ModelStore", "SealedStore", "SealedModels", "Sealing", "SecureMemory",
+                "Attestation", logging, argumentParser,
             ]),
         program(
             "ingest-consumer",
@@ -126,9 +154,23 @@ let package = Package(
         program(
             "inference-consumer",
             [
-                "StageCommand", "StageRuntime", "InferenceStage", "Inference", "Tensor", "Transforms",
-                "PipelineContract", "EventContracts", "SealedModels", "Sealing", "SecureMemory", "Attestation",
-                "Cryptography", "Observability", "ProcessControl", logging, argumentParser,
+                "StageCommand", "StageRuntime", "IngestStage", "TransformStage", "InferenceStage", "ModelServing",
+                "ModelStore", "SealedStore", "SealedModels", "Sealing", "SecureMemory", "Attestation", "Inference",
+                "Tensor",
+                "Transforms", "PipelineContract", "EventContracts", "Observability", "ProcessControl", logging,
+                argumentParser,
+            ]),
+        program(
+            "retraining-consumer",
+            [
+                "StageCommand", "StageRuntime", "RetrainingStage", "ModelStore", "Inference", "Transforms",
+                "PipelineContract", "EventContracts", logging, argumentParser,
+            ]),
+        program(
+            "promotion-gate",
+            [
+                "StageCommand", "StageRuntime", "PromotionStage", "RegistryRuntime", "Registry", "ModelStore",
+                "Transforms", "PipelineContract", "EventContracts", logging, argumentParser,
             ]),
         program(
             "prediction-sink",
@@ -148,8 +190,9 @@ let package = Package(
             "PenstockCommand",
             [
                 "LocalDeployment", "Kafka", "Postgres", "PipelineContract", "EventContracts", "Transforms", "Training",
-                "Inference", "SinkStage", "Tensor", "SealedModels", "Sealing", "SecureMemory", "Attestation",
-                "Cryptography", argumentParser,
+                "Inference", "SinkStage", "StageRuntime", "Tensor", "Registry", "RegistryRuntime", "PromotionStage",
+                "Cryptography", "SealedModels", "Sealing", "SecureMemory", "Attestation",
+                argumentParser,
             ]),
         program("penstock", ["PenstockCommand", argumentParser]),
         library("Oracle", ["Kafka", "Postgres", "Cryptography", yams]),
@@ -181,9 +224,13 @@ let package = Package(
             "KeyBrokerTests",
             [
                 "KeyBroker", "Attestation", "SealedModels", "Sealing", "Cryptography", "SecureMemory", "ProcessControl",
-                "TestSupport", "penstock",
+                "Inference", "TestSupport", "penstock",
             ]),
         test("EventContractsTests", ["EventContracts", "Cryptography"]),
+        test("RegistryTests", ["Registry", "EventContracts"]),
+        test(
+            "PromotionStageTests", ["PromotionStage", "Registry", "EventContracts", "Cryptography"]),
+        test("RetrainingTests", ["Retraining", "Training", "EventContracts"]),
         test("PipelineContractTests", ["PipelineContract", "EventContracts"]),
         test(
             "InferenceTests",
@@ -201,7 +248,7 @@ let package = Package(
         test(
             "IngestStageTests",
             ["IngestStage", "JSONColumns", "EventContracts", "PipelineContract", "StageRuntime", "Cryptography"]),
-        test("StageRuntimeTests", ["StageRuntime", "Kafka", "Observability", "TestSupport"]),
+        test("StageRuntimeTests", ["StageRuntime", "Kafka", "Observability", "TestSupport", "EmbeddedBroker"]),
         test(
             "OracleTests",
             [
@@ -221,7 +268,7 @@ let package = Package(
             "IntegrationTests",
             [
                 "TestSupport", "Kafka", "Postgres", "Oracle", "LocalDeployment", "PenstockCommand", "PipelineContract",
-                "ProcessControl", "EventContracts",
+                "ProcessControl", "EventContracts", "Registry", "RegistryRuntime", "Cryptography",
             ]),
     ]
 )

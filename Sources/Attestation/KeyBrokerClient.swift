@@ -25,7 +25,7 @@ public final class KeyBrokerClient: Sendable {
 
     /// Attests and fetches `uri` for `usage`.
     /// - Returns: the resource in protected memory.
-    public func release(_ uri: String, usage: ModelUsage) throws -> ProtectedRegion {
+    public func release(_ uri: String, usage: SealedUsage) throws -> ProtectedRegion {
         guard let place = RCAR.path(of: uri) else {
             throw AttestationError(.protocolError, "'\(uri)' is no key broker's resource: kbs:///OWNER/TYPE/TAG")
         }

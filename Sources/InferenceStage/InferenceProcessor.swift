@@ -12,6 +12,8 @@ public import StageRuntime
 public struct InferenceProcessor: StageProcessor {
     /// Serves the batches; offer it a successor between two of them.
     public var models: ModelSlot
+    /// Where another thread puts a successor.
+    public let mailbox: ModelMailbox
     private let decoder: FeatureRecordDecoder
     private let computeSeconds: Histogram?
     private var columns: FeatureColumns
@@ -26,6 +28,7 @@ public struct InferenceProcessor: StageProcessor {
     ///     and writing excluded.
     public init(model: LoadedModel, contractHash: UInt64, computeSeconds: Histogram? = nil) {
         models = ModelSlot(model)
+        mailbox = ModelMailbox(current: model.manifest.version)
         decoder = FeatureRecordDecoder(featureCount: model.session.inputWidth, contractHash: contractHash)
         columns = decoder.makeColumns()
         self.computeSeconds = computeSeconds
@@ -35,6 +38,7 @@ public struct InferenceProcessor: StageProcessor {
         _ batch: RecordBatch, context: ProcessingContext, into output: inout OutputBatch
     ) throws {
         models.advance()
+        mailbox.advance(&models)
         let model = models.current
         columns.removeAll()
         malformed.removeAll(keepingCapacity: true)

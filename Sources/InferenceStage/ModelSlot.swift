@@ -17,13 +17,6 @@ public struct ModelSlot {
         next = model
     }
 
-    /// Puts a model in the place of the serving one, whose memory is gone; nothing is left to roll back to.
-    public mutating func replace(with model: LoadedModel) {
-        current = model
-        previous = nil
-        next = nil
-    }
-
     /// Offers the previous model again; false when there is none.
     public mutating func rollBack() -> Bool {
         guard let previous else { return false }

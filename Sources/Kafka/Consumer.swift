@@ -129,9 +129,28 @@ import Synchronization
     ///
     /// - Parameters:
     ///   - timeoutMilliseconds: 0 does not wait, -1 waits for ever (until `wake`).
+    ///   - onPartitionEnd: with `enable.partition.eof`, told of each partition whose end was reached, with the offset where
+    ///     reading goes on (beyond transaction markers, which no record tells of); such an end does not end the call then.
     ///   - body: looks at one record; what it throws ends the call after the record in hand was given back.
     public func pollMessages<E: Error>(
+        maximum: Int, timeoutMilliseconds: Int32, onPartitionEnd: (KafkaPartition, Int64) -> Void,
+        onMessage body: (borrowing Message) throws(E) -> Void
+    ) throws(E) -> Polled {
+        try pollMessages(
+            maximum: maximum, timeoutMilliseconds: timeoutMilliseconds, takesEnds: true, onPartitionEnd, body)
+    }
+
+    /// As above; the end of a partition is an event like any other.
+    public func pollMessages<E: Error>(
         maximum: Int, timeoutMilliseconds: Int32, _ body: (borrowing Message) throws(E) -> Void
+    ) throws(E) -> Polled {
+        try pollMessages(
+            maximum: maximum, timeoutMilliseconds: timeoutMilliseconds, takesEnds: false, { _, _ in }, body)
+    }
+
+    private func pollMessages<E: Error>(
+        maximum: Int, timeoutMilliseconds: Int32, takesEnds: Bool, _ onPartitionEnd: (KafkaPartition, Int64) -> Void,
+        _ body: (borrowing Message) throws(E) -> Void
     ) throws(E) -> Polled {
         var polled = Polled(messageCount: 0, event: nil)
         var lastTopic: OpaquePointer?
@@ -142,6 +161,12 @@ import Synchronization
             timeout = 0
             let event = unsafe EventHandle(adopting: pointer)
             guard event.type == RD_KAFKA_EVENT_FETCH else {
+                if takesEnds, event.type == RD_KAFKA_EVENT_ERROR,
+                    event.response == RD_KAFKA_RESP_ERR__PARTITION_EOF
+                {
+                    if let end = event.partition { onPartitionEnd(end.0, end.offset) }
+                    continue
+                }
                 polled.event = translate(event)
                 if polled.event == nil { continue }
                 break

@@ -16,6 +16,7 @@ extension KafkaConfiguration {
             Setting("enable.auto.commit", "false"),
             Setting("enable.auto.offset.store", "false"),
             Setting("auto.offset.reset", "error"),
+            Setting("isolation.level", "read_committed"),
             Setting("partition.assignment.strategy", "cooperative-sticky"),
             Setting("session.timeout.ms", "10000"),
             Setting("heartbeat.interval.ms", "1000"),
@@ -59,5 +60,19 @@ extension KafkaConfiguration {
             Setting("socket.nagle.disable", "true"),
             Setting("log.connection.close", "false"),
         ])
+    }
+
+    /// Makes a consumer a static member of its group: it keeps its partitions over a restart within the session time-out, and
+    /// a second process under the same name fences it.
+    public mutating func makeStaticMember(_ name: String) throws(KafkaError) {
+        try set("group.instance.id", name)
+    }
+
+    /// Makes a producer transactional. A killed instance keeps read_committed readers waiting until `transaction.timeout.ms`
+    /// or until it is back under the same id, so the time-out is short; no record may outlive its transaction.
+    public mutating func makeTransactional(_ id: String) throws(KafkaError) {
+        try set("transactional.id", id)
+        try set("transaction.timeout.ms", "10000")
+        try set("delivery.timeout.ms", "10000")
     }
 }

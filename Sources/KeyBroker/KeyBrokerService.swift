@@ -189,7 +189,7 @@ package final class KeyBrokerService: Sendable {
 
     private func release(_ place: ResourcePlace, _ request: BrokerRequest, now: Int64) throws -> BrokerResponse {
         let identity = try identity(request, now: now)
-        let operation = request.query["operation"] ?? ModelUsage.inference.rawValue
+        let operation = request.query["operation"] ?? SealedUsage.inference.rawValue
         var record: [String: JSONValue] = [
             "resource": .string(place.name), "owner": .string(place.owner), "operation": .string(operation),
             "tee": .string(identity.tee), "insecure": .bool(identity.isInsecure), "peer": .string(request.peer),

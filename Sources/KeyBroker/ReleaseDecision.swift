@@ -45,7 +45,7 @@ struct ReleaseDecision {
 
     func decide(now: Int64) throws -> Granted {
         let generic = "the release is not allowed; the model's owner can see why"
-        guard place.type == ResourcePlace.keyType, let usage = ModelUsage(rawValue: operation) else {
+        guard place.type == ResourcePlace.keyType, let usage = SealedUsage(rawValue: operation) else {
             throw refuse(.policyDeny, "only keys are released, for inference or finetune", generic)
         }
         guard let keys = service.owners.keys(of: place.owner), let document = try service.store.read(place.name) else {

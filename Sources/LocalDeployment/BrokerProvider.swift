@@ -7,6 +7,8 @@ import Glibc
 public protocol BrokerProvider: Sendable {
     /// Whether records, group offsets and the cluster id survive a restart of the broker.
     var isDurable: Bool { get }
+    /// Whether an aborted transaction stays invisible, which the profile `exact` rests on.
+    var hasTransactions: Bool { get }
     /// `--set` options that suit consumers to this broker.
     var consumerSettings: [String] { get }
     /// What to start in this deployment, or nil when the broker runs elsewhere.
@@ -27,6 +29,7 @@ public struct MockBrokerProvider: BrokerProvider {
     }
 
     public var isDurable: Bool { false }
+    public var hasTransactions: Bool { false }
 
     /// The mock cluster answers a fetch that finds nothing only when its whole wait is over, also when a record comes in
     /// between: the wait is a delay on each hop. A real broker answers at once, so that the default suits it.
@@ -57,7 +60,20 @@ private enum AddressFile {
 }
 
 /// A TCP port on 127.0.0.1.
-private enum LoopbackPort {
+public enum LoopbackPort {
+    /// Below the ports that the kernel gives to outgoing connections: a client that tries to reach a server which is away
+    /// could get the server's own port for its end, connect to itself and hold the port.
+    static let range: Range<UInt16> = 20_000..<32_768
+
+    /// A port that was free just now, to keep for a server that will be started again and again.
+    public static func choose() -> UInt16 {
+        for _ in 0..<1_000 {
+            let port = UInt16.random(in: range)
+            if isFree(port) { return port }
+        }
+        return 0
+    }
+
     /// Whether it could be bound just now.
     static func isFree(_ port: UInt16) -> Bool {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
@@ -97,9 +113,16 @@ public struct EmbeddedLogProvider: BrokerProvider {
     private func addressFile(_ data: DataDirectory) -> String { "\(data.run)/broker.address" }
 
     public func launch(data: DataDirectory) throws(DeploymentError) -> Launch? {
-        // A broker that is started again keeps its address, so that its clients find it without being told.
-        let before = bootstrapServers(data: data).flatMap { $0.split(separator: ":").last }.flatMap { UInt16($0) }
-        let port = before.flatMap { LoopbackPort.isFree($0) ? $0 : nil } ?? 0
+        // A broker that is started again keeps its address, so that its clients find it without being told, also when the
+        // one before died before it could listen.
+        let file = "\(data.run)/broker.port"
+        let before = AddressFile.read(file).flatMap { UInt16($0) }
+        let port = before.flatMap { LoopbackPort.isFree($0) ? $0 : nil } ?? LoopbackPort.choose()
+        do {
+            try Data("\(port)\n".utf8).write(to: URL(filePath: file), options: .atomic)
+        } catch {
+            throw DeploymentError(.state, "cannot write \(file): \(error)")
+        }
         try? FileManager.default.removeItem(atPath: addressFile(data))
         return Launch(
             executable: executable,
@@ -126,4 +149,8 @@ public struct ExternalBrokerProvider: BrokerProvider {
     public var consumerSettings: [String] { [] }
     public func launch(data: DataDirectory) -> Launch? { nil }
     public func bootstrapServers(data: DataDirectory) -> String? { servers }
+}
+
+extension BrokerProvider {
+    public var hasTransactions: Bool { true }
 }

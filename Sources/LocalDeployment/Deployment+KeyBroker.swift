@@ -10,17 +10,21 @@ public struct SealingConfiguration: Sendable {
     public var brokerFolder: String
     /// The owner's public key, which the consumers pin.
     public var trustedOwner: String
+    /// The trainer's private key, which seals candidates.
+    public var trainerKey: String
     /// Makes the broker know its owners; before its start.
     public var prepare: @Sendable () throws -> Void
     /// Hands the model's key to the broker at this address with this certificate; before a consumer starts that opens it.
     public var register: @Sendable (_ url: String, _ certificate: String) throws -> Void
 
     public init(
-        brokerFolder: String, trustedOwner: String, prepare: @escaping @Sendable () throws -> Void,
+        brokerFolder: String, trustedOwner: String, trainerKey: String,
+        prepare: @escaping @Sendable () throws -> Void,
         register: @escaping @Sendable (_ url: String, _ certificate: String) throws -> Void
     ) {
         self.brokerFolder = brokerFolder
         self.trustedOwner = trustedOwner
+        self.trainerKey = trainerKey
         self.prepare = prepare
         self.register = register
     }
@@ -30,8 +34,8 @@ public struct SealingConfiguration: Sendable {
 
 extension Deployment {
     public static let keyBroker = "key-broker"
-    /// The programs that open sealed models.
-    static let modelReaders: Set<String> = ["inference-consumer"]
+    /// The programs that open or verify sealed models.
+    static let modelReaders: Set<String> = ["inference-consumer", "retraining-consumer", "promotion-gate"]
 
     private static func text(_ path: String) -> String? {
         FileManager.default.contents(atPath: path).map {
@@ -74,8 +78,10 @@ extension Deployment {
         guard let url = Self.text("\(configuration.data.run)/key-broker.url") else {
             throw DeploymentError(.spawn, "the key broker has not told its address yet")
         }
-        try sealing.register(url, sealing.certificate)
-        return [
+        if stage == "inference-consumer" { try sealing.register(url, sealing.certificate) }
+        if stage == "promotion-gate" { return ["--trusted-owner", sealing.trustedOwner] }
+        let trainer = stage == "retraining-consumer" ? ["--trainer-key", sealing.trainerKey] : []
+        return trainer + [
             "--key-broker", url, "--key-broker-certificate", sealing.certificate, "--trusted-owner",
             sealing.trustedOwner, "--attestation", "sample", "--insecure-sample-attestation",
         ]

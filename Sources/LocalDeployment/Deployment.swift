@@ -16,7 +16,10 @@ public struct DeploymentConfiguration: Sendable {
     public var postgres: String?
     /// Instances of each consumer.
     public var instances = 1
-    public var profile = "latency"
+    /// Delivery profile of the consumers: `exact` or `latency`.
+    public var profile: String
+    /// Ingest, transform and inference in one process.
+    public var isFused = false
     public var logLevel = "info"
     /// The key broker through which the sealed model is opened; nil loads the model unsealed.
     public var sealing: SealingConfiguration?
@@ -33,6 +36,7 @@ public struct DeploymentConfiguration: Sendable {
         self.artifacts = artifacts
         self.broker = broker
         self.postgres = postgres
+        profile = broker.hasTransactions ? "exact" : "latency"
     }
 }
 
@@ -43,6 +47,10 @@ public struct Deployment {
     public static let postgres = "postgresql"
     public static let stages = ["ingest-consumer", "transform-consumer", "inference-consumer", "prediction-sink"]
     public static let sink = "prediction-sink"
+    /// One instance each: what keeps the model in step with the world.
+    public static let loop = ["label-ingest", "retraining-consumer", "promotion-gate"]
+    /// The consumer that can take the stages before it into its own process.
+    public static let fused = "inference-consumer"
 
     /// Files in which the PostgreSQL host tells its URLs. They hold passwords and are readable by their owner alone.
     public enum URLFile: String, Sendable, CaseIterable {
@@ -85,13 +93,18 @@ public struct Deployment {
         if hasBroker { children.append(brokerChild) }
         if configuration.postgres == nil { children.append(postgresChild) }
         if let sealing = configuration.sealing { children.append(keyBrokerChild(sealing)) }
-        for (rank, stage) in Self.stages.enumerated() {
+        for (rank, stage) in Self.stages.enumerated()
+        where !configuration.isFused || stage == Self.fused || stage == Self.sink {
             var after = hasBroker ? [Self.broker] : []
             if stage == Self.sink, configuration.postgres == nil { after.append(Self.postgres) }
             if Self.modelReaders.contains(stage), configuration.sealing != nil { after.append(Self.keyBroker) }
             for instance in 1...max(1, configuration.instances) {
                 children.append(stageChild(stage, instance: instance, after: after, rank: rank))
             }
+        }
+        for name in Self.loop {
+            let keys = Self.modelReaders.contains(name) && configuration.sealing != nil ? [Self.keyBroker] : []
+            children.append(stageChild(name, instance: 1, after: (hasBroker ? [Self.broker] : []) + keys, rank: 0))
         }
         return children
     }
@@ -131,7 +144,8 @@ public struct Deployment {
     }
 
     private func stageChild(_ stage: String, instance: Int, after: [String], rank: Int) -> ManagedChild {
-        let name = configuration.instances > 1 ? "\(stage)-\(instance)" : stage
+        let isSingle = configuration.instances == 1 || Self.loop.contains(stage)
+        let name = isSingle ? stage : "\(stage)-\(instance)"
         let portFile = "\(data.run)/\(name).port"
         let port: () -> Int? = {
             guard let bytes = FileManager.default.contents(atPath: portFile) else { return nil }
@@ -160,6 +174,7 @@ public struct Deployment {
         ]
         arguments += (configuration.broker.consumerSettings + configuration.settings).flatMap { ["--set", $0] }
         arguments += try sealingArguments(stage)
+        if configuration.isFused, stage == Self.fused { arguments += ["--stages", "ingest,transform,inference"] }
         var environment = ["OPENBLAS_NUM_THREADS": "1"]
         if stage == Self.sink {
             guard let url = configuration.postgres ?? url(.sink) else {
@@ -168,8 +183,10 @@ public struct Deployment {
             environment["PENSTOCK_POSTGRES"] = url
             try bindOffsets(to: servers)
         }
+        if stage == "label-ingest" { arguments.append("--labels") }
+        let program = stage == "label-ingest" ? "ingest-consumer" : stage
         return Launch(
-            executable: "\(configuration.programs)/\(stage)", arguments: arguments, environment: environment)
+            executable: "\(configuration.programs)/\(program)", arguments: arguments, environment: environment)
     }
 
     /// A broker that forgets is a new cluster at each start: the offsets stored for the one before mean nothing now.

@@ -45,6 +45,8 @@ public enum MetricNames {
     public static let restartSuspects = MetricDefinition(
         "penstock_restart_suspects_total", "Records found in flight when an earlier process of the group died.",
         labels: ["stage"])
+    public static let transactions = MetricDefinition(
+        "penstock_transactions_total", "Kafka transactions, by how they ended.", labels: ["stage", "outcome"])
     public static let lostRangeRecords = MetricDefinition(
         "penstock_lost_range_records_total", "Offsets that had left the log before they were read.",
         labels: ["topic", "partition"])

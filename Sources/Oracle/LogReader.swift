@@ -40,6 +40,17 @@ public struct LogReader {
         return try watermarks(of: topic, consumer).mapValues(\.high)
     }
 
+    /// The next offsets that a group has committed for a topic, without joining it; nil when it never committed any.
+    public func committed(group: String, topic: String) throws -> [Int32: Int64]? {
+        let consumer = try Consumer(
+            configuration: KafkaConfiguration(
+                settings: settings + [KafkaConfiguration.Setting("group.id", group)]))
+        let partitions = try watermarks(of: topic, consumer).keys.map { KafkaPartition(topic: topic, partition: $0) }
+        let found = try consumer.committed(partitions, timeoutMilliseconds: Self.requestMilliseconds)
+        guard !found.isEmpty else { return nil }
+        return Dictionary(uniqueKeysWithValues: found.map { ($0.key.partition, $0.value.offset) })
+    }
+
     /// All records of a topic. A topic that does not exist is an error unless `isOptional`.
     public func read(_ topic: String, isOptional: Bool = false) throws -> TopicLog {
         let consumer = try consumer()

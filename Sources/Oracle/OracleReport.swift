@@ -30,6 +30,11 @@ public struct Violation: Sendable, Codable, Equatable {
         case alteredDeadLetter = "altered-dead-letter"
         case wrongDuplicateNotice = "wrong-duplicate-notice"
         case malformedRecord = "malformed-record"
+        /// A record of `events` or `features` of no input record that may come so far.
+        case extraRecord = "extra-record"
+        case missingRecord = "missing-record"
+        /// In `exact`: one input record twice in one topic.
+        case repeatedRecord = "repeated-record"
         case swappedOrder = "swapped-order"
         case wrongOffset = "wrong-offset"
         case accounting = "accounting"

@@ -13,6 +13,12 @@ public struct OracleOptions: Sendable {
     /// Folder of transform.json and model.json; nil takes the paths of pipeline.yaml.
     public var artifacts: String?
     public var sinkGroup: String?
+    /// What the names of the stages' groups begin with, before `.ingest` and so on; nil takes `<prefix>.<pipeline>`.
+    public var groupPrefix: String?
+    /// Whether stages share a process, so that the topics between them are empty.
+    public var isFused = false
+    /// Whether the profile `exact` is promised.
+    public var isExact = true
     /// librdkafka settings of the readers.
     public var kafkaSettings: [(name: String, value: String)] = []
     public var timeout: Duration = .seconds(60)
@@ -55,17 +61,24 @@ public enum OracleRun {
         }
         let inputs = try log("inputs")
         let letters = try SourceTopic.allCases.map { ($0, try log("\($0.rawValue).dlq", isOptional: true)) }
-        // The internal topics are only read when one of their records became a dead letter.
-        func source(_ topic: SourceTopic) throws -> TopicLog {
-            letters.contains { $0.0 == topic && !$0.1.records.isEmpty } ? try log(topic.rawValue) : TopicLog()
-        }
         let tables = try TableReader(url: options.postgresURL, facts: facts).read(group: options.sinkGroup)
-        let world = World(
-            clusterID: try reader.clusterID(), inputs: inputs, events: try source(.events),
-            features: try source(.features), predictions: try log("predictions"),
+        var world = World(
+            clusterID: try reader.clusterID(), inputs: inputs, events: try log("events"),
+            features: try log("features"), predictions: try log("predictions"),
             duplicates: try log("duplicates", isOptional: true),
             deadLetters: Dictionary(uniqueKeysWithValues: letters), rows: tables.rows,
             tableDuplicates: tables.duplicates, sinkOffsets: tables.offsets)
+        world.hasInternalTopics = !options.isFused
+        world.isFused = options.isFused
+        world.isExact = options.isExact
+        let groups = options.groupPrefix ?? facts.root
+        // The topics between fused stages have no reader.
+        let readers: [(SourceTopic, String)] =
+            [(.inputs, "ingest")] + (options.isFused ? [] : [(.events, "transform"), (.features, "inference")])
+        for (topic, stage) in readers {
+            world.groupOffsets[topic] = try reader.committed(
+                group: "\(groups).\(stage)", topic: "\(facts.root).\(topic.rawValue)")
+        }
         guard try reader.ends(of: facts.inputs) == inputs.ends else {
             throw OracleError("\(facts.inputs) grew while it was read: stop publishing first")
         }

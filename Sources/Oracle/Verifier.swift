@@ -23,13 +23,15 @@ public struct Verifier: Sendable {
     }
 
     public func verify(_ world: World) throws -> OracleReport {
-        let expectations = try Expectations(
+        var expectations = try Expectations(
             inputs: world.inputs, facts: facts, clusterID: world.clusterID, transform: transform, model: model)
+        if world.isFused { expectations.allowEarlierDeadLetters() }
         var run = VerifierRun(verifier: self, world: world, expectations: expectations)
         run.checkRows()
         run.checkDeadLetters()
         run.checkDuplicates()
         run.checkOutcomes()
+        run.checkInternalTopics()
         run.checkPredictions()
         run.checkOffsets()
         return run.report
@@ -44,6 +46,8 @@ struct VerifierRun {
     var report = OracleReport()
     /// Outcomes found, by input record.
     var found: [Origin: Set<Outcome>] = [:]
+    /// Records of one topic whose dead letter was seen.
+    var noted: Set<Origin> = []
 
     init(verifier: Verifier, world: World, expectations: Expectations) {
         self.verifier = verifier
@@ -207,27 +211,6 @@ struct VerifierRun {
         case .row: "a row"
         case .duplicate: "a duplicate"
         case .deadLetter(let topic, let code): "a dead letter of \(topic.rawValue) (\(code))"
-        }
-    }
-
-    // MARK: - Offsets
-
-    /// The sink's next offset is the end of every partition of predictions.
-    mutating func checkOffsets() {
-        for (partition, end) in world.predictions.ends.sorted(by: { $0.key < $1.key }) {
-            let isEmpty = end == world.predictions.starts[partition] ?? 0
-            let offset = world.sinkOffsets[partition]
-            guard offset != end, !(offset == nil && isEmpty) else { continue }
-            report.add(
-                Violation(
-                    .wrongOffset, "\(verifier.facts.root).predictions, partition \(partition)",
-                    "PostgreSQL's next offset is \(offset.map(String.init) ?? "absent"), the log ends at \(end)"))
-        }
-        for partition in world.sinkOffsets.keys.sorted() where world.predictions.ends[partition] == nil {
-            report.add(
-                Violation(
-                    .wrongOffset, "\(verifier.facts.root).predictions, partition \(partition)",
-                    "PostgreSQL has an offset of a partition that does not exist"))
         }
     }
 }

@@ -10,6 +10,7 @@ extension VerifierRun {
             let disguised = log.records.filter {
                 $0.hasHeader("__connect.errors.partition") || $0.hasHeader("__connect.errors.offset")
             }
+            noted.removeAll()
             for letter in letters.records { check(letter, of: topic, records: records, disguised: disguised, log: log) }
         }
     }
@@ -53,6 +54,7 @@ extension VerifierRun {
                 Violation(.malformedRecord, place, "the record does not tell which input record it came from"))
             return
         }
+        noteRepeat(!noted.insert(original.origin).inserted, place, origin)
         let eventID = expectations.byOrigin[origin]?.event?.eventID
         func altered(_ message: String) {
             report.add(Violation(.alteredDeadLetter, place, message, eventID: eventID, origin: origin))

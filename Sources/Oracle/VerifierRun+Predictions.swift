@@ -25,7 +25,10 @@ extension VerifierRun {
                 continue
             }
             // A repeat after a restart is expected in the profile `latency`; only first occurrences have an order.
-            guard seen.insert(prediction.origin).inserted else { continue }
+            guard seen.insert(prediction.origin).inserted else {
+                noteRepeat(true, place, prediction.origin)
+                continue
+            }
             guard let event = expectation.event, Self.mayHavePrediction(expectation) else {
                 report.add(
                     Violation(
@@ -40,24 +43,9 @@ extension VerifierRun {
                         .wrongContent, place, "its key is not the input record's", eventID: event.eventID,
                         origin: prediction.origin))
             }
-            guard let key = record.key else { continue }
-            let order = OrderKey(
-                partition: record.origin.partition, key: key, inputPartition: prediction.origin.partition)
-            if let last = newest[order], last > prediction.origin.offset {
-                report.add(
-                    Violation(
-                        .swappedOrder, place, "a later input record of its key, offset \(last), stands before it",
-                        eventID: event.eventID, origin: prediction.origin))
-            }
-            newest[order] = max(newest[order] ?? 0, prediction.origin.offset)
+            checkOrder(record, prediction.origin, event.eventID, place, &newest)
         }
         checkMissingPredictions(seen)
-    }
-
-    private struct OrderKey: Hashable {
-        var partition: Int32
-        var key: [UInt8]
-        var inputPartition: Int32
     }
 
     /// A row, or what the sink made of a prediction.
@@ -86,6 +74,7 @@ extension VerifierRun {
     // MARK: - Duplicates
 
     mutating func checkDuplicates() {
+        var noticed: Set<Origin> = []
         for record in world.duplicates.records {
             let place = "\(verifier.facts.root).duplicates, \(record.origin)"
             guard let value = record.value, let json = try? StrictJSON.parse(value), let origin = Self.origin(in: json),
@@ -98,6 +87,7 @@ extension VerifierRun {
                 continue
             }
             if isBeforeLogStart(origin) { continue }
+            noteRepeat(!noticed.insert(origin).inserted, place, origin)
             let firstOrigin = Origin(partition: origin.partition, offset: first)
             add(eventID, origin, place: place)
             guard let event = expectations.byOrigin[origin]?.event, !isBeforeLogStart(firstOrigin) else { continue }

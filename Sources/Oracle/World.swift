@@ -145,6 +145,14 @@ public struct World: Sendable {
     public var tableDuplicates: [TableDuplicate]
     /// The next offset of `predictions` that the sink will read, per partition.
     public var sinkOffsets: [Int32: Int64]
+    /// The next offset of the consumer group that reads a topic, per partition; nil where it was not asked.
+    public var groupOffsets: [SourceTopic: [Int32: Int64]] = [:]
+    /// Whether `events` and `features` were read whole, and not only for the dead letters' sake.
+    public var hasInternalTopics = false
+    /// Stages share a process: what a later one refuses is a dead letter of an earlier one's input.
+    public var isFused = false
+    /// Whether the profile `exact` is promised: no topic may show an input record twice.
+    public var isExact = false
 
     public init(
         clusterID: String, inputs: TopicLog, events: TopicLog, features: TopicLog, predictions: TopicLog,

@@ -6,6 +6,7 @@ import Kafka
 import LocalDeployment
 import PipelineContract
 import Postgres
+import StageRuntime
 
 /// `penstock`.
 public struct Penstock: ParsableCommand {
@@ -34,12 +35,14 @@ public struct Penstock: ParsableCommand {
             name: "Publish and watch",
             subcommands: [
                 PublishCommand.self, TailCommand.self, LagCommand.self, DeadLettersCommand.self, BenchCommand.self,
+                ChaosCommand.self,
             ]),
         CommandGroup(
             name: "Pipelines and models",
             subcommands: [
-                LintCommand.self, FitCommand.self, TrainCommand.self, ModelCommand.self, TopicsCommand.self,
-                OffsetsCommand.self,
+                LintCommand.self, FitCommand.self, TrainCommand.self, ModelCommand.self, ModelsCommand.self,
+                TopicsCommand.self,
+                OffsetsCommand.self, SlotsCommand.self,
                 ServePostgresCommand.self,
             ]),
     ]
@@ -68,6 +71,7 @@ public struct Penstock: ParsableCommand {
         case let failure as CommandFailure: return report(failure.message, code: failure.kind.rawValue)
         case let failure as DeploymentError:
             return report(failure.message, code: 1)
+        case let failure as StageFailure: return report(failure.message, code: failure.exitCode)
         case let failure as KafkaError:
             return report(explain(failure), code: failure.code == .invalidConfiguration ? 2 : 1)
         case let failure as PipelineError: return report(failure.summary, code: 1)

@@ -1,6 +1,7 @@
 // TrainedModelSealing: `penstock train --seal`: a trained model goes from memory into its container.
 
 import Foundation
+import Inference
 import LocalDeployment
 import SealedModels
 import Sealing
@@ -29,7 +30,9 @@ struct TrainedModelSealing {
                 SealedInput(name: model.manifest.onnx, bytes: model.onnx),
                 SealedInput(name: SealedModelFiles.transform, path: transformPath),
             ], name: model.manifest.name, version: model.manifest.version,
-            usage: .init(allow: [.inference, .finetune], resealTo: [trainer], outputUsage: [.inference]), to: path)
+            contract: model.manifest.contract,
+            usage: .init(allow: [.inference, .finetune], resealTo: [trainer], outputUsage: [.inference, .finetune]),
+            to: path)
         return path
     }
 

@@ -2,7 +2,7 @@
 
 import Attestation
 import Dispatch
-import Sealing
+public import Sealing
 import Synchronization
 
 /// Renews the release of an open model, and tells when it ends and when it is given again. Its thread is the caller's.
@@ -20,15 +20,20 @@ public final class ModelLease: Sendable {
         case renewed(leaseSeconds: Int64)
     }
 
-    private let loader: SealedModelLoader
-    private let path: String
+    private let renewal: @Sendable () throws -> ReleaseTerms
+    private let opening: @Sendable () throws -> SealedModelSource
     private let stopped = DispatchSemaphore(value: 0)
     private let clock = ContinuousClock()
     static let retrySecondsMax = 5.0
 
-    public init(loader: SealedModelLoader, path: String) {
-        self.loader = loader
-        self.path = path
+    /// - Parameters:
+    ///   - renew: asks the key broker again for the model that serves.
+    ///   - open: opens it anew after it was lost.
+    public init(
+        renew: @escaping @Sendable () throws -> ReleaseTerms, open: @escaping @Sendable () throws -> SealedModelSource
+    ) {
+        renewal = renew
+        opening = open
     }
 
     /// Ends `run` soon.
@@ -57,7 +62,7 @@ public final class ModelLease: Sendable {
                     handle(.lost(reason: refusal.message))
                     pause = retry
                 }
-            } else if let source = try? loader.open(path) {
+            } else if let source = try? opening() {
                 (lease, renewedAt, isHeld) = (Double(source.terms.leaseSeconds), clock.now, true)
                 pause = lease / 2
                 handle(.restored(source))
@@ -74,7 +79,7 @@ public final class ModelLease: Sendable {
 
     private func renew() -> Result<Int64, Refusal> {
         do {
-            return .success(try loader.renew(path).leaseSeconds)
+            return .success(try renewal().leaseSeconds)
         } catch {
             let isTransient = (error as? AttestationError)?.isTransient ?? false
             return .failure(Refusal(message: "\(error)", isTransient: isTransient))

@@ -54,7 +54,8 @@ public struct ModelSealer: Sendable {
     /// - Parameter serial: milliseconds since the Unix epoch unless given; it must rise from model to model of a name.
     public func seal(
         _ inputs: [SealedInput], name: String, version: String, serial: Int64? = nil,
-        usage: ContainerHeader.Usage, to path: String, progress: (Int, Int) -> Void = { _, _ in }
+        contract: String? = nil, usage: ContainerHeader.Usage, to path: String,
+        progress: (Int, Int) -> Void = { _, _ in }
     ) throws -> SealedResult {
         let now = seconds
         let terms = SealingTerms(
@@ -62,14 +63,14 @@ public struct ModelSealer: Sendable {
             // A minute back, for consumers whose clock is a little behind.
             validity: .init(notBefore: now - 60, notAfter: now + validitySeconds), usage: usage,
             policySHA256: policy.sha256, sampleAllowed: sampleAllowed, lockMode: lockMode, created: now,
-            escrow: escrow)
+            contract: contract, escrow: escrow)
         return try write(inputs, terms, to: path, progress)
     }
 
     /// Seals a fine-tuned model: lineage from `parent`, use never wider than the parent's `outputUsage`, the parent's
     /// policy, validity and lock mode. The signer must be the owner or a key of the parent's `finetune.resealTo`.
     public func reseal(
-        _ inputs: [SealedInput], version: String, parent: SealedContainer, to path: String,
+        _ inputs: [SealedInput], version: String, contract: String? = nil, parent: SealedContainer, to path: String,
         progress: (Int, Int) -> Void = { _, _ in }
     ) throws -> SealedResult {
         let base = parent.header
@@ -92,7 +93,7 @@ public struct ModelSealer: Sendable {
             usage: .init(
                 allow: base.usage.outputUsage, resealTo: base.usage.resealTo, outputUsage: base.usage.outputUsage),
             policySHA256: base.release.policySHA256, sampleAllowed: base.release.sampleAllowed,
-            lockMode: base.lockMode, created: now, parent: lineage, escrow: escrow)
+            lockMode: base.lockMode, created: now, parent: lineage, contract: contract ?? base.contract, escrow: escrow)
         return try write(inputs, terms, to: path, progress)
     }
 

@@ -9,7 +9,7 @@ import Synchronization
 public struct SealedModelAccess: Sendable {
     public var broker: KeyBrokerClient
     public var owners: TrustedOwners
-    public var usage: ModelUsage
+    public var usage: SealedUsage
     public var lockMode: LockMode
     /// The lowest serial that this consumer opens, whatever the broker says.
     public var serialMin: Int64
@@ -17,7 +17,7 @@ public struct SealedModelAccess: Sendable {
     public var documentAgeSecondsMax: Int64?
 
     public init(
-        broker: KeyBrokerClient, owners: TrustedOwners, usage: ModelUsage, lockMode: LockMode, serialMin: Int64 = 0,
+        broker: KeyBrokerClient, owners: TrustedOwners, usage: SealedUsage, lockMode: LockMode, serialMin: Int64 = 0,
         documentAgeSecondsMax: Int64? = nil
     ) {
         self.broker = broker
@@ -26,6 +26,13 @@ public struct SealedModelAccess: Sendable {
         self.lockMode = lockMode
         self.serialMin = serialMin
         self.documentAgeSecondsMax = documentAgeSecondsMax
+    }
+
+    /// The same for another usage.
+    public func with(_ usage: SealedUsage) -> SealedModelAccess {
+        var access = self
+        access.usage = usage
+        return access
     }
 }
 

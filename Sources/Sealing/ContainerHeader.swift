@@ -4,7 +4,7 @@ import Cryptography
 public import SecureMemory
 
 /// What a model may be opened for.
-public enum ModelUsage: String, Sendable, CaseIterable { case inference, finetune }
+public enum SealedUsage: String, Sendable, CaseIterable { case inference, finetune }
 
 /// The header of a container `SMC1`. Its bytes are the canonical JSON (RFC 8785) of `json`.
 public struct ContainerHeader: Sendable, Equatable {
@@ -50,13 +50,13 @@ public struct ContainerHeader: Sendable, Equatable {
 
     /// What may be done with the model. `export` is always denied.
     public struct Usage: Sendable, Equatable {
-        public var allow: Set<ModelUsage>
+        public var allow: Set<SealedUsage>
         /// Ids of the keys that may seal a fine-tuned descendant.
         public var resealTo: [String]
         /// What a descendant may be used for.
-        public var outputUsage: Set<ModelUsage>
+        public var outputUsage: Set<SealedUsage>
 
-        public init(allow: Set<ModelUsage>, resealTo: [String] = [], outputUsage: Set<ModelUsage> = [.inference]) {
+        public init(allow: Set<SealedUsage>, resealTo: [String] = [], outputUsage: Set<SealedUsage> = [.inference]) {
             self.allow = allow
             self.resealTo = resealTo
             self.outputUsage = outputUsage
@@ -84,6 +84,8 @@ public struct ContainerHeader: Sendable, Equatable {
     /// Rises with every sealing of a model of this name.
     public var serial: Int64
     public var kind: Kind
+    /// Hash of the feature contract that the model was made for; nil when the owner does not tell.
+    public var contract: String?
     public var parent: Parent?
     public var owner: String
     /// Id of the signing key: SHA-256 of its SubjectPublicKeyInfo in DER, 64 hexadecimal digits.
@@ -108,6 +110,7 @@ extension ContainerHeader {
             "name": .string(name), "version": .string(version), "serial": .integer(serial),
             "kind": .string(kind.rawValue),
         ]
+        if let contract { model["contract"] = .string(contract) }
         if let parent {
             model["parent"] = [
                 "name": .string(parent.name), "serial": .integer(parent.serial),
@@ -137,7 +140,7 @@ extension ContainerHeader {
         ]
     }
 
-    private static func list(_ usages: Set<ModelUsage>) -> JSONValue {
+    private static func list(_ usages: Set<SealedUsage>) -> JSONValue {
         .array(usages.map(\.rawValue).sorted().map { .string($0) })
     }
 
@@ -154,11 +157,12 @@ extension ContainerHeader {
             throw SealingError(.badHeader, "header.format is not \(Self.format): this program cannot read it")
         }
         let model = try root.object("model")
-        try model.only(["name", "version", "serial", "kind", "parent"])
+        try model.only(["name", "version", "serial", "kind", "contract", "parent"])
         name = try model.identifier("name")
         version = try model.identifier("version")
         serial = try model.count("serial")
         kind = try model.word("kind", Kind.self)
+        contract = model.has("contract") ? try model.identifier("contract") : nil
         parent = try model.optional("parent").map { value throws(SealingError) in
             try value.only(["name", "serial", "headerSha256", "header", "signatures"])
             return Parent(
@@ -199,8 +203,8 @@ extension ContainerHeader {
         let finetune = try usage.object("finetune")
         try finetune.only(["resealTo", "outputUsage"])
         return Usage(
-            allow: try usage.words("allow", ModelUsage.self), resealTo: try finetune.digests("resealTo"),
-            outputUsage: try finetune.words("outputUsage", ModelUsage.self))
+            allow: try usage.words("allow", SealedUsage.self), resealTo: try finetune.digests("resealTo"),
+            outputUsage: try finetune.words("outputUsage", SealedUsage.self))
     }
 
     private static func files(_ root: MemberReader) throws(SealingError) -> [File] {

@@ -42,6 +42,7 @@ public struct SealingTerms: Sendable {
     public var lockMode: LockMode
     public var created: Int64
     public var parent: ContainerHeader.Parent?
+    public var contract: String?
     /// Keys that can unwrap the data key besides the key broker.
     public var escrow: [ECPublicKey]
 
@@ -49,7 +50,7 @@ public struct SealingTerms: Sendable {
         name: String, version: String, serial: Int64, owner: String, validity: ContainerHeader.Validity,
         usage: ContainerHeader.Usage, policySHA256: String, sampleAllowed: Bool = false,
         lockMode: LockMode = .bestEffort, created: Int64, parent: ContainerHeader.Parent? = nil,
-        escrow: [ECPublicKey] = []
+        contract: String? = nil, escrow: [ECPublicKey] = []
     ) {
         self.name = name
         self.version = version
@@ -62,6 +63,7 @@ public struct SealingTerms: Sendable {
         self.lockMode = lockMode
         self.created = created
         self.parent = parent
+        self.contract = contract
         self.escrow = escrow
     }
 
@@ -103,7 +105,8 @@ public enum ContainerWriter {
         }
         let header = ContainerHeader(
             name: terms.name, version: terms.version, serial: terms.serial,
-            kind: terms.parent == nil ? .base : .finetuned, parent: terms.parent, owner: terms.owner,
+            kind: terms.parent == nil ? .base : .finetuned, contract: terms.contract, parent: terms.parent,
+            owner: terms.owner,
             keyID: signer.publicKey.keyID, files: files, validity: terms.validity, usage: terms.usage,
             release: .init(
                 policySHA256: terms.policySHA256, uri: terms.releaseURI, sampleAllowed: terms.sampleAllowed),

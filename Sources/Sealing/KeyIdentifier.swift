@@ -79,6 +79,8 @@ public struct HeaderSignature: Sendable, Equatable {
 
 /// The owners that this reader trusts: their public keys, pinned by configuration.
 public struct TrustedOwners: Sendable {
+    /// Generations from a base model; each header carries its parent's.
+    static let lineageMax = 16
     private let keys: [String: ECPublicKey]
 
     public init(_ keys: [ECPublicKey]) {
@@ -122,8 +124,8 @@ public struct TrustedOwners: Sendable {
     private func verifyParent(
         of header: ContainerHeader, signer: String?, depth: Int
     ) throws(SealingError) -> ContainerHeader {
-        guard let parent = header.parent, depth < 4 else {
-            throw SealingError(.untrusted, "the lineage is missing or longer than 4 models")
+        guard let parent = header.parent, depth < Self.lineageMax else {
+            throw SealingError(.untrusted, "the lineage is missing or longer than \(Self.lineageMax) models")
         }
         guard SHA256.digest(of: parent.header).hexadecimal == parent.headerSHA256 else {
             throw SealingError(.untrusted, "the parent's header is not the one whose digest is named")

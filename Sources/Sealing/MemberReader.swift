@@ -22,6 +22,8 @@ struct MemberReader {
         }
     }
 
+    func has(_ name: String) -> Bool { members[name] != nil }
+
     func text(_ name: String) throws(SealingError) -> String {
         guard let value = members[name]?.string else { throw fault(name, "must be a text") }
         return value

@@ -18,7 +18,7 @@ public struct ReleaseTerms: Sendable, Equatable {
     public var serialMin: Int64
     public var validity: ContainerHeader.Validity
     public var isRevoked: Bool
-    public var usage: Set<ModelUsage>
+    public var usage: Set<SealedUsage>
     /// The consumer asks again after so many seconds, and wipes the model when it is refused.
     public var leaseSeconds: Int64
     public var policySHA256: String
@@ -60,7 +60,7 @@ public struct ReleaseTerms: Sendable, Equatable {
         serialMin = try reader.count("minSerial")
         validity = .init(notBefore: try reader.count("notBefore"), notAfter: try reader.count("notAfter"))
         isRevoked = try reader.flag("revoked")
-        usage = try reader.words("usage", ModelUsage.self)
+        usage = try reader.words("usage", SealedUsage.self)
         leaseSeconds = try reader.count("leaseSeconds")
         policySHA256 = try reader.digest("policySha256")
         sampleAllowed = try reader.flag("sampleAllowed")
@@ -112,7 +112,7 @@ public struct ReleaseTerms: Sendable, Equatable {
 
     /// Refuses what the owner did not mean for this container, now, for this use.
     public func check(
-        _ container: SealedContainer, now: Int64, usage: ModelUsage, sequenceMin: Int64 = 0
+        _ container: SealedContainer, now: Int64, usage: SealedUsage, sequenceMin: Int64 = 0
     ) throws(SealingError) {
         let header = container.header
         let title = "\(header.name) serial \(header.serial)"

@@ -52,6 +52,20 @@ public final class SealedContainer {
         }
     }
 
+    /// SHA-256 of a whole file, 64 hexadecimal digits.
+    public static func fileDigest(_ path: String) throws -> String {
+        let file = try SourceFile(path: path, what: "the sealed model")
+        let hash = StreamingSHA256()
+        var offset = 0
+        while offset < file.size {
+            let piece = try file.bytes(at: offset, count: min(ContainerWriter.pieceBytes, file.size - offset))
+            hash.update(piece.span.bytes)
+            offset += piece.count
+        }
+        try file.checkUnchanged()
+        return hash.finish()
+    }
+
     /// The key that signed the header, of a container that was verified.
     public var signer: ECPublicKey {
         get throws(SealingError) {
@@ -76,7 +90,7 @@ public final class SealedContainer {
     ///   - now: seconds since the Unix epoch.
     ///   - usage: what it is to be opened for.
     ///   - serialMin: the lowest serial that is still accepted.
-    public func check(now: Int64, usage: ModelUsage, serialMin: Int64 = 0) throws(SealingError) {
+    public func check(now: Int64, usage: SealedUsage, serialMin: Int64 = 0) throws(SealingError) {
         let title = "\(path): \(header.name) serial \(header.serial)"
         guard now >= header.validity.notBefore else {
             throw SealingError(

@@ -120,6 +120,7 @@ extension PostgresDelivery {
             try advance(batch, on: connection)
             options.hooks.beforeCommit?()
             try connection.commit()
+            options.hooks.afterCommit?()
             return stored
         } catch {
             connection.rollBack()

@@ -49,6 +49,7 @@ extension PostgresDelivery {
         public var afterCopy: (@Sendable () -> Void)?
         public var beforeCompareAndSet: (@Sendable () -> Void)?
         public var beforeCommit: (@Sendable () -> Void)?
+        public var afterCommit: (@Sendable () -> Void)?
 
         public init() {}
     }

@@ -58,6 +58,8 @@ public struct PostgresDelivery: Delivery {
 
     // MARK: - Start
 
+    public var ownsCommit: Bool { true }
+
     public mutating func open(_ environment: DeliveryEnvironment) throws(DeliveryFailure) {
         self.environment = environment
         letterWriter = DeadLetterWriter(

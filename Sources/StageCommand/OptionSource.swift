@@ -28,11 +28,6 @@ struct OptionSource {
         return value
     }
 
-    func check(_ option: String, _ given: String?, among allowed: [String]) throws(StageFailure) {
-        guard let value = value(option, given), !allowed.contains(value) else { return }
-        throw Self.refused(option, value, "one of \(allowed.joined(separator: ", "))")
-    }
-
     func choice<C: OptionChoice>(_ option: String, _ given: String?) throws(StageFailure) -> C? {
         guard let value = value(option, given) else { return nil }
         guard let choice = C(rawValue: value) else {

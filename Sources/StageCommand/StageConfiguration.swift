@@ -16,14 +16,18 @@ public struct StageDefinition: Sendable {
     public var inputTopics: @Sendable (Pipeline) -> [String]
     /// Only the input stage reads record headers.
     public var readsHeaders: Bool
+    /// Whether the stage's outcome is records: its producer is transactional in the profile `exact`. The sink's is not, whose
+    /// rows and offsets share a transaction of PostgreSQL.
+    public var writesTopics: Bool
 
     public init(
-        stage: String, program: String, readsHeaders: Bool = false,
+        stage: String, program: String, readsHeaders: Bool = false, writesTopics: Bool = true,
         inputTopics: @escaping @Sendable (Pipeline) -> [String]
     ) {
         self.stage = stage
         self.program = program
         self.readsHeaders = readsHeaders
+        self.writesTopics = writesTopics
         self.inputTopics = inputTopics
     }
 }
@@ -33,6 +37,7 @@ public struct StageConfiguration: Sendable {
     public var pipeline: Pipeline
     public var settings: StageSettings
     public var producer: KafkaConfiguration
+    public var profile: DeliveryProfile
     public var bootstrapServers: String
     public var healthAddress: String
     public var healthPort: Int
@@ -52,10 +57,10 @@ public struct StageConfiguration: Sendable {
         var pipeline = try Self.load(path)
         if let artifacts = source.value("artifacts", options.artifacts) { pipeline.useArtifacts(in: artifacts) }
         self.pipeline = pipeline
-        try source.check("profile", options.profile, among: ["latency"])
+        profile = try source.choice("profile", options.profile) ?? .exact
 
         let group = source.value("group", options.group) ?? "\(pipeline.topics.root).\(definition.stage)"
-        let instance = source.value("instance", options.instance) ?? Self.defaultInstance
+        let instance = try Self.instance(source, options, profile: profile, group: group)
         var consumer = try Self.checked {
             () throws(KafkaError) in
             try KafkaConfiguration.consumerDefaults(bootstrapServers: servers, group: group, clientID: instance)
@@ -63,6 +68,14 @@ public struct StageConfiguration: Sendable {
         var producer = try Self.checked {
             () throws(KafkaError) in
             try KafkaConfiguration.producerDefaults(bootstrapServers: servers, clientID: instance)
+        }
+        if profile == .exact {
+            let slot = "\(group).\(instance)"
+            try Self.checked {
+                () throws(KafkaError) in
+                try consumer.makeStaticMember(slot)
+                if definition.writesTopics { try producer.makeTransactional(slot) }
+            }
         }
         for (scope, name, value) in try source.kafkaSettings(options.settings) {
             try Self.checked {
@@ -92,12 +105,25 @@ public struct StageConfiguration: Sendable {
             }
             settings.faults.insert(fault)
         }
+        if let text = options.plantedKill {
+            guard let plan = KillPlan(text) else {
+                throw StageFailure(exitCode: 2, "--plant-kill: \(text) is not POINT:N")
+            }
+            settings.kills = plan
+        }
+        settings.poison = options.plantedPoison.map { Array($0.utf8) }
 
         healthAddress = source.value("health-address", options.healthAddress) ?? "127.0.0.1"
         healthPort = try source.integer("health-port", options.healthPort, in: 0...65_535) ?? 0
         healthPortFile = source.value("health-port-file", options.healthPortFile)
         logLevel = try source.choice("log-level", options.logLevel) ?? .info
         exitsWithParent = options.exitWithParent || source.value("exit-with-parent", nil) == "1"
+    }
+
+    /// Folder of the registered versions, beside the model that the pipeline names.
+    public var modelFolder: String {
+        let folder = pipeline.model.manifestPath.split(separator: "/", omittingEmptySubsequences: false).dropLast()
+        return folder.isEmpty ? "models" : "\(folder.joined(separator: "/"))/models"
     }
 
     private static func load(_ path: String) throws(StageFailure) -> Pipeline {
@@ -116,14 +142,18 @@ public struct StageConfiguration: Sendable {
         }
     }
 
-    private static var defaultInstance: String {
-        var name = [CChar](repeating: 0, count: 256)
-        gethostname(&name, name.count - 1)
-        let host = String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        return "\(host.isEmpty ? "host" : host)-\(getpid())"
+    /// The given name; else in `exact` a slot that survives restarts, in `latency` one of this process's own.
+    private static func instance(
+        _ source: OptionSource, _ options: StageOptions, profile: DeliveryProfile, group: String
+    ) throws(StageFailure) -> String {
+        if let given = source.value("instance", options.instance) { return given }
+        guard profile == .exact else { return "\(InstanceSlot.hostName)-\(getpid())" }
+        return try InstanceSlot.claim(
+            group: group, folder: source.value("slot-directory", options.slotDirectory))
     }
 }
 
 extension Logger.Level: OptionChoice {}
+extension DeliveryProfile: OptionChoice {}
 extension StageSettings.PipelineStart: OptionChoice {}
 extension StageSettings.LostRangePolicy: OptionChoice {}

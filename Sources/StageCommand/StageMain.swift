@@ -9,13 +9,13 @@ import ProcessControl
 public import StageRuntime
 
 /// What a consumer's parts are built from.
-public struct StageParts {
+public struct StageParts: Sendable {
     public var configuration: StageConfiguration
     public var registry: MetricsRegistry
     public var metrics: StageMetrics
     public var health: HealthState
     public var logger: Logger
-    /// Tells a start-up that waits for something whether the process shall stop.
+    /// Tells a start-up that takes long when a stop is requested.
     public var control: StageControl
 }
 
@@ -40,28 +40,36 @@ public enum StageMain {
         StructuredLogHandler.bootstrap(component: definition.program, level: configuration.logLevel)
         var logger = Logger(label: "penstock.\(definition.stage)")
         logger[metadataKey: "instance"] = "\(configuration.settings.instance)"
+        if let plan = configuration.settings.kills {
+            logger.critical("A FAULT IS PLANTED: this process kills itself", metadata: ["fault": "\(plan.point)"])
+        }
+        if configuration.settings.poison != nil {
+            logger.critical("A FAULT IS PLANTED: this process dies of a record", metadata: ["fault": "poison"])
+        }
         for fault in configuration.settings.faults {
             logger.critical("A FAULT IS PLANTED: this process is wrong on purpose", metadata: ["fault": "\(fault)"])
         }
         let registry = MetricsRegistry()
+        let control = StageControl()
         let parts = StageParts(
             configuration: configuration, registry: registry,
             metrics: StageMetrics(
                 registry: registry, stage: definition.stage, group: configuration.settings.group),
-            health: HealthState(), logger: logger, control: StageControl())
-        // Before the parts are made: making them may wait for a key broker.
-        waitForSignals(signals, control: parts.control, definition)
+            health: HealthState(), logger: logger, control: control)
         do {
             let server = try await HealthServer.start(
                 host: configuration.healthAddress, port: configuration.healthPort, health: parts.health,
                 metrics: registry)
             if let path = configuration.healthPortFile { try AtomicFile.write("\(server.port)\n", to: path) }
+            waitForSignals(signals, control: control, definition)
             let runner = try StageRunner(
                 settings: configuration.settings, processor: makeProcessor(parts), delivery: makeDelivery(parts),
-                control: parts.control, health: parts.health, metrics: parts.metrics, logger: logger)
+                control: control, health: parts.health, metrics: parts.metrics, logger: logger)
             let code = await run(runner, definition)
             await server.shutdown()
             return code
+        } catch is StopRequested {
+            return 0
         } catch {
             return report(error as? StageFailure ?? StageFailure("\(error)"), definition)
         }

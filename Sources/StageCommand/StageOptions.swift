@@ -13,13 +13,26 @@ public struct StageOptions: ParsableArguments {
     @Option(help: "Consumer group; <prefix>.<pipeline>.<stage> unless given. [PENSTOCK_GROUP]")
     public var group: String?
 
-    @Option(help: "Name of this process within the group; host and process id unless given. [PENSTOCK_INSTANCE]")
+    @Option(
+        help: """
+            Slot of this process within the group, the same after each restart and unlike any other's; the lowest free \
+            <host>-<n> unless given. [PENSTOCK_INSTANCE]
+            """)
     public var instance: String?
+
+    @Option(
+        help: "Folder of the files that claim slots; /tmp/penstock-slots-<user> unless given. [PENSTOCK_SLOT_DIRECTORY]"
+    )
+    public var slotDirectory: String?
 
     @Option(help: "Folder with the fitted transform and the model, instead of the pipeline's. [PENSTOCK_ARTIFACTS]")
     public var artifacts: String?
 
-    @Option(help: "Delivery profile: latency. [PENSTOCK_PROFILE]")
+    @Option(
+        help: """
+            Delivery profile: exact (each record once in every topic, by transactions; the default) or latency (once in \
+            PostgreSQL, perhaps more often in topics after a crash). [PENSTOCK_PROFILE]
+            """)
     public var profile: String?
 
     @Option(help: "Where a partition without a stored offset starts: earliest or latest. [PENSTOCK_START]")
@@ -57,6 +70,12 @@ public struct StageOptions: ParsableArguments {
 
     @Option(name: .customLong("plant-fault"), help: .hidden)
     public var plantedFaults: [String] = []
+
+    @Option(name: .customLong("plant-kill"), help: .hidden)
+    public var plantedKill: String?
+
+    @Option(name: .customLong("plant-poison"), help: .hidden)
+    public var plantedPoison: String?
 
     public init() {}
 }

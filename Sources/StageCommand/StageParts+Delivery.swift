@@ -3,19 +3,28 @@
 public import StageRuntime
 
 extension StageParts {
-    /// The profile `latency`: an idempotent producer, offsets committed after the acknowledgements.
+    /// Profile `exact`: transactions under the instance's slot. Profile `latency`: an idempotent producer, offsets committed
+    /// after the acknowledgements.
     ///
     /// - Parameters:
     ///   - outputTopics: in the order of the processor's output indices.
     ///   - module: named by dead letters as the part that refused the record.
     public func kafkaDelivery(
         outputTopics: [String], module: String, deadLetterStage: DeadLetterStage
-    ) -> AtLeastOnceDelivery {
-        var settings = AtLeastOnceDelivery.Settings(
+    ) -> KafkaDelivery {
+        var outputs = OutputSettings(
             producer: configuration.producer, outputTopics: outputTopics, module: module,
             deadLetterStage: deadLetterStage)
-        settings.startMillisecondsMax = configuration.settings.startMillisecondsMax
-        settings.faults = configuration.settings.faults
-        return AtLeastOnceDelivery(settings: settings, metrics: metrics, logger: logger)
+        outputs.startMillisecondsMax = configuration.settings.startMillisecondsMax
+        outputs.faults = configuration.settings.faults
+        switch configuration.profile {
+        case .exact:
+            var settings = ExactDelivery.Settings(outputs: outputs)
+            settings.kills = configuration.settings.kills
+            return KafkaDelivery(ExactDelivery(settings: settings, metrics: metrics, logger: logger))
+        case .latency:
+            let settings = AtLeastOnceDelivery.Settings(outputs: outputs)
+            return KafkaDelivery(AtLeastOnceDelivery(settings: settings, metrics: metrics, logger: logger))
+        }
     }
 }

@@ -1,6 +1,7 @@
 // Delivery: how the outcome of a micro-batch becomes durable; the delivery profile as a strategy.
 
 public import EventContracts
+public import Kafka
 
 /// What a processor makes of a micro-batch: one outcome per input record. `OutputBatch` is the one of Kafka stages; the
 /// sink has its own.
@@ -40,7 +41,8 @@ public struct OffsetRange: Sendable, Equatable {
 public struct ProcessedBatch: Sendable {
     /// The input records: keys for what is emitted, key, value and headers for dead letters.
     public var records: RecordBatch
-    /// One range per partition that the batch touches.
+    /// One range per partition that the batch touches. A batch without records moves offsets over what holds none: the end
+    /// markers of transactions.
     public var ranges: [OffsetRange]
     /// Parallel to `ranges`: the metadata that a commit of the group's offset at `end` must carry (the crash mark). Only a
     /// delivery that commits the group's offsets itself needs it.
@@ -113,14 +115,40 @@ public struct DeliveryEnvironment: Sendable {
     public var clusterID: String
     /// The input topics, in the order of `RecordBatch.Origin.topicIndex`.
     public var inputTopics: [String]
+    /// The stage's consumer, whose membership a transaction names and whose committed offsets tell of its outcome; nil where
+    /// there is none.
+    public var consumer: Consumer?
 
-    public init(stage: String, group: String, instance: String, clusterID: String, inputTopics: [String]) {
+    public init(
+        stage: String, group: String, instance: String, clusterID: String, inputTopics: [String],
+        consumer: Consumer? = nil
+    ) {
         self.stage = stage
         self.group = group
         self.instance = instance
         self.clusterID = clusterID
         self.inputTopics = inputTopics
+        self.consumer = consumer
     }
+}
+
+/// How things stand with the runner, told before each `poll` of its loop.
+public struct RunnerSituation: Sendable, Equatable {
+    /// The last look at the input found nothing more: whoever waits for more records waits for new ones.
+    public var isInputDrained: Bool
+    /// A rebalance that this member joins is under way: the group would refuse offsets.
+    public var holdsCommits: Bool
+}
+
+/// What a delivery that commits the group's offsets itself has to tell the runner.
+public struct DeliveryNews: Sendable {
+    /// Batches that were accepted are void: the runner throws everything in hand away, asks `startPositions` again for all
+    /// its partitions and reads on from there.
+    public var restart: String?
+    /// The group's offsets, with their metadata, that were committed since the last question.
+    public var committed: [TopicPartition: CommittedOffset] = [:]
+
+    public init() {}
 }
 
 /// A delivery can go no further: the process stops with this message and exit code 1, without committing.
@@ -168,13 +196,20 @@ public struct DeliveryFailure: Error, Sendable, CustomStringConvertible {
 ///   the compare-and-set misses. `progress` is what PostgreSQL holds; the group's offsets follow for lag only.
 /// - `ExactDelivery` (profile `exact`): `startPositions` answers `.groupOffset`; `deliver` adds to the open transaction,
 ///   `poll` ends it by size or age with the offsets inside (`commitsGroupOffsets` is true, so the runner does not commit
-///   them itself and hands over the crash mark in `ProcessedBatch.groupMetadata`); an aborted transaction answers `.restart`, a fenced
-///   producer throws `.fenced`.
+///   them itself and hands over the crash mark in `ProcessedBatch.groupMetadata`); an aborted transaction shows in
+///   `takeNews`, a fenced producer throws `.fenced`.
 public protocol Delivery<Output>: SendableMetatype {
     associatedtype Output: StageOutput
 
     /// Whether this delivery commits the group's offsets itself (inside its transactions).
     var commitsGroupOffsets: Bool { get }
+
+    /// Whether an outcome counts by a commit of the delivery (a transaction) rather than by the group's offsets.
+    var ownsCommit: Bool { get }
+
+    /// Whether the offsets that this delivery committed last may be other than `progress` says: the runner commits nothing
+    /// meanwhile, since it might set them back.
+    var hasUnconfirmedCommit: Bool { get }
 
     /// Batches accepted and not yet durable, at most; the runner polls deliveries and reads no further when it is reached.
     var batchesInFlightMax: Int { get }
@@ -183,6 +218,9 @@ public protocol Delivery<Output>: SendableMetatype {
     /// While fewer batches than this are in flight, a micro-batch closes as soon as the input is drained, before its
     /// deadline. 0: always wait for the deadline, as suits a delivery to which small batches are dear.
     var eagerBatchesMax: Int { get }
+
+    /// When `poll` has something to do next, on the monotonic clock in microseconds; nil when nothing waits for time to pass.
+    var dueMicroseconds: Int64? { get }
 
     /// Why the delivery cannot work at present (shown by readiness), or nil.
     var obstacle: String? { get }
@@ -199,6 +237,12 @@ public protocol Delivery<Output>: SendableMetatype {
 
     /// Takes a batch, or says later. One batch at a time: a second one is offered only once the first is accepted.
     mutating func deliver(_ output: Output, of batch: ProcessedBatch) throws(DeliveryFailure) -> DeliveryAnswer
+
+    /// Told in each round of the runner, before `poll`.
+    mutating func observe(_ situation: RunnerSituation)
+
+    /// What happened since the last question; asked in each round of the runner, after `poll`.
+    mutating func takeNews() -> DeliveryNews
 
     /// Serves acknowledgements and background work (publishing an outbox, trying a connection again). Called at least
     /// every few milliseconds while batches are in flight or an obstacle stands, else with every poll of the consumer.
@@ -226,8 +270,13 @@ public protocol Delivery<Output>: SendableMetatype {
 
 extension Delivery {
     public var commitsGroupOffsets: Bool { false }
+    public var ownsCommit: Bool { commitsGroupOffsets }
+    public var hasUnconfirmedCommit: Bool { false }
     public var eagerBatchesMax: Int { 0 }
+    public var dueMicroseconds: Int64? { nil }
     public var obstacle: String? { nil }
+    public mutating func observe(_ situation: RunnerSituation) {}
+    public mutating func takeNews() -> DeliveryNews { DeliveryNews() }
     public mutating func open(_ environment: DeliveryEnvironment) throws(DeliveryFailure) {}
     public mutating func begin(_ starts: [PartitionStart]) throws(DeliveryFailure) -> DeliveryAnswer { .accepted }
     public mutating func abandon(sequence: Int) {}

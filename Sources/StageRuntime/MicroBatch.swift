@@ -40,6 +40,8 @@ struct MicroBatch {
     let chunk: Chunk?
     private(set) var records = RecordBatch()
     private(set) var stretches: [Stretch] = []
+    /// Of the record added last.
+    private var lastStretch = 0
     private(set) var openedAt: Int64 = 0
     private(set) var closedAt: Int64 = 0
     private(set) var isClosed = false
@@ -74,12 +76,17 @@ struct MicroBatch {
     ) {
         if records.isEmpty { openedAt = now }
         write(&records)
-        // Batches rarely hold more partitions than an instance owns: a scan from the back beats a dictionary.
-        if let index = stretches.lastIndex(where: { $0.range.partition == partition }) {
+        // Records come in runs of one partition; else a scan beats a dictionary, for an instance owns few of them.
+        if lastStretch < stretches.count, stretches[lastStretch].range.partition == partition {
+            stretches[lastStretch].range.end = offset + 1
+            stretches[lastStretch].records += 1
+        } else if let index = stretches.lastIndex(where: { $0.range.partition == partition }) {
+            lastStretch = index
             stretches[index].range.end = offset + 1
             stretches[index].records += 1
         } else {
             let range = OffsetRange(partition: partition, start: start, end: offset + 1)
+            lastStretch = stretches.count
             stretches.append(Stretch(range: range, firstOffset: offset, records: 1))
         }
     }

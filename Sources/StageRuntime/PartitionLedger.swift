@@ -35,6 +35,11 @@ struct PartitionLedger {
     var crashGuard: CrashGuard
     /// As last heard from the client; nil when unknown.
     var highWatermark: Int64?
+    /// The end of the log as the consumer reached it last, beyond transaction markers; below `nextOffset` when records came
+    /// after it.
+    private(set) var reachedEnd: Int64 = 0
+    /// When the last record came, on the monotonic clock in microseconds.
+    var receivedAt: Int64 = 0
 
     /// - Parameters:
     ///   - start: the first offset to process.
@@ -63,6 +68,7 @@ struct PartitionLedger {
     /// The consumer stands at `position` without a record to hand out: a replay whose last offsets hold no record, or
     /// whose records were removed meanwhile, is over.
     mutating func reached(position: Int64) {
+        reachedEnd = position
         guard case .rebuilding(let until) = phase, position >= until else { return }
         nextOffset = max(nextOffset, until)
         phase = .processing
@@ -73,6 +79,23 @@ struct PartitionLedger {
     mutating func skip(to offset: Int64) {
         nextOffset = max(nextOffset, offset)
         reached(position: offset)
+    }
+
+    /// Where an idle partition may be moved to: everything below is in a batch or holds no record. Nil when it stands there.
+    func idleEnd(before time: Int64) -> Int64? {
+        guard !isRebuilding, receivedAt < time, reachedEnd > collectedEnd, reachedEnd >= nextOffset else { return nil }
+        // A suspicious range ends with its records; the mark at an offset in it would lose the search.
+        if let end = crashGuard.chunkEndMax, reachedEnd < end { return nil }
+        return reachedEnd
+    }
+
+    /// The offsets up to `end` hold no record.
+    mutating func passed(end: Int64) {
+        collectedEnd = end
+        processedEnd = end
+        // A search that finds nothing more in its range is over.
+        crashGuard.received(offset: end)
+        nextOffset = max(nextOffset, end)
     }
 
     /// A record was put into a batch.

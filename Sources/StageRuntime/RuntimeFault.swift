@@ -12,4 +12,16 @@ public enum RuntimeFault: String, Sendable, CaseIterable {
     case loseBatchAtShutdown = "lose-batch-at-shutdown"
     /// The sink writes rows without comparing the stored offset (the sink's own).
     case noCompareAndSet = "no-compare-and-set"
+    /// Leaves out each batch's last emission.
+    case dropEmission = "drop-emission"
+    /// Emits each batch's first record twice.
+    case repeatEmission = "repeat-emission"
+    /// Emits a batch in reverse.
+    case reverseOrder = "reverse-order"
+    /// Makes a dead letter of each batch's first record, whatever the stage made of it.
+    case refuseValidRecord = "refuse-valid-record"
+    /// Adds a byte to each dead letter's value.
+    case alterDeadLetter = "alter-dead-letter"
+    /// Writes each emission under the key of the next record.
+    case wrongKey = "wrong-key"
 }

@@ -3,6 +3,11 @@
 import Dispatch
 import Synchronization
 
+/// Thrown where a start-up gives up because a stop was requested; the process ends with 0.
+public struct StopRequested: Error {
+    public init() {}
+}
+
 /// Shared by the runner's thread and the signal thread.
 public final class StageControl: Sendable {
     private struct State {

@@ -16,6 +16,8 @@ public final class StageMetrics: Sendable {
     let deliverSeconds: Histogram
     let duplicates: Counter
     let restartSuspects: Counter
+    let transactionsCommitted: Counter
+    let transactionsAborted: Counter
     let assignedPartitions: Gauge
     let pausedPartitions: Gauge
 
@@ -30,6 +32,8 @@ public final class StageMetrics: Sendable {
         deliverSeconds = registry.histogram(MetricNames.deliverSeconds, stage)
         duplicates = registry.counter(MetricNames.duplicates, stage)
         restartSuspects = registry.counter(MetricNames.restartSuspects, stage)
+        transactionsCommitted = registry.counter(MetricNames.transactions, stage, "committed")
+        transactionsAborted = registry.counter(MetricNames.transactions, stage, "aborted")
         assignedPartitions = registry.gauge(MetricNames.assignedPartitions, stage)
         pausedPartitions = registry.gauge(MetricNames.pausedPartitions, stage)
     }

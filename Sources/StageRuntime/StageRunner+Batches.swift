@@ -1,6 +1,7 @@
 // StageRunner+Batches: from records to processed batches to the delivery.
 
 import EventContracts
+import Glibc
 import Kafka
 import Logging
 import Observability
@@ -16,16 +17,25 @@ extension StageRunner {
         let room = settings.batch.recordsMax - (hand.last.map { $0.isClosed ? 0 : $0.count } ?? 0)
         let wanted = maximum ?? max(1, room)
         var event: ConsumerEvent?
+        var ends = 0
         do throws(BatchClosed) {
-            let polled = try consumer.pollMessages(maximum: wanted, timeoutMilliseconds: timeoutMilliseconds) {
-                message throws(BatchClosed) in
-                try take(message)
-            }
+            let polled = try consumer.pollMessages(
+                maximum: wanted, timeoutMilliseconds: timeoutMilliseconds,
+                onPartitionEnd: { partition, offset in
+                    guard let index = ledgerIndex(TopicPartition(partition)) else { return }
+                    ends += ledgers[index].isRebuilding ? 1 : 0
+                    ledgers[index].reached(position: offset)
+                },
+                onMessage: { message throws(BatchClosed) in try take(message) })
             event = polled.event
             isInputDrained = polled.messageCount < wanted
         } catch {
             // An event waits for the next poll.
             isInputDrained = false
+        }
+        if ends > 0 {
+            try flushReplay()
+            reportAssignment()
         }
         if let event { try handle(event) }
         health.heartbeat(backlog: backlog, advanced: hasAdvanced)
@@ -66,6 +76,7 @@ extension StageRunner {
             partition: partition, offset: message.offset, start: ledgers[index].collectedEnd, now: now
         ) { records in copy(message, into: &records) }
         ledgers[index].collected(offset: message.offset)
+        ledgers[index].receivedAt = turnStartedAt
         if isNew || hand[last].isFull { throw BatchClosed() }
     }
 
@@ -163,6 +174,7 @@ extension StageRunner {
         // A suspicious chunk travels alone: what dies with it dies of it.
         if batch.chunk != nil, delivery.batchesInFlight > 0 { return .inFlight }
         try flushReplay()
+        settings.kills?.pass(.afterPoll)
         let (isCondemned, obstruction) = try askCrashGuards(batch)
         if let obstruction { return obstruction }
         if settings.faults.contains(.commitBeforeEffect) { commitBeforeEffect(batch) }
@@ -173,6 +185,7 @@ extension StageRunner {
             condemn(batch)
         } else {
             let context = ProcessingContext(nowMicroseconds: RuntimeClock.wallMicroseconds, clusterID: clusterID)
+            if let poison = settings.poison { dieOfPoison(poison, in: batch.records) }
             do {
                 try processor.process(batch.records, context: context, into: &output)
             } catch {
@@ -185,6 +198,12 @@ extension StageRunner {
                 "The stage did not give exactly one outcome to record \(origin.offset) of partition \(origin.partition): "
                     + "this is a fault of the stage; nothing of the batch was committed")
         }
+        if !settings.faults.isEmpty, let plain = output as? OutputBatch,
+            let altered = RuntimeFault.alter(plain, settings.faults) as? P.Output
+        {
+            output = altered
+        }
+        settings.kills?.pass(.afterProcess)
         let ended = RuntimeClock.monotonicMicroseconds
         observe(batch, started: started, ended: ended)
         sequence += 1
@@ -196,6 +215,11 @@ extension StageRunner {
         work?.processedAt = ended
         work?.phase = .processed
         return nil
+    }
+
+    /// Planted: an operator that ends the process on one value.
+    private func dieOfPoison(_ poison: [UInt8], in records: RecordBatch) {
+        for value in records.values where records.bytes(value)?.firstRange(of: poison) != nil { abort() }
     }
 
     private func observe(_ batch: MicroBatch, started: Int64, ended: Int64) {
@@ -278,6 +302,37 @@ extension StageRunner {
         for origin in batch.records.origins { counts[origin.topicIndex] += 1 }
         for (index, count) in counts.enumerated() where count > 0 {
             metrics.countConsumed(topic: settings.inputTopics[index], count)
+        }
+    }
+
+    /// Moves partitions that have come to rest over offsets that hold no record, through the delivery like a batch.
+    func passIdleEnds(now: Int64) throws(StageFailure) {
+        guard now >= nextIdleLook, hand.isEmpty, work == nil, delivery.batchesInFlight == 0 else { return }
+        nextIdleLook = now + Int64(settings.commitIntervalMilliseconds) * 1_000
+        let since = now - Int64(settings.idleMilliseconds) * 1_000
+        var ranges: [OffsetRange] = []
+        var marks: [String] = []
+        for ledger in ledgers {
+            guard let end = ledger.idleEnd(before: since) else { continue }
+            ranges.append(OffsetRange(partition: ledger.partition, start: ledger.collectedEnd, end: end))
+            marks.append(ledger.crashGuard.mark(at: end).text)
+        }
+        guard !ranges.isEmpty else { return }
+        output.removeAll()
+        sequence += 1
+        var records = RecordBatch()
+        records.seal()
+        let batch = ProcessedBatch(records: records, ranges: ranges, groupMetadata: marks, sequence: sequence)
+        switch try attempt({ () throws(DeliveryFailure) in try delivery.deliver(output, of: batch) }) {
+        case .later: delivery.abandon(sequence: sequence)
+        case .restart(let reason):
+            logger.notice("Reading again from the stored positions", metadata: [LogKey.reason: "\(reason)"])
+            restart(ledgers.map(\.partition))
+        case .accepted:
+            for range in ranges {
+                guard let index = ledgerIndex(range.partition) else { continue }
+                ledgers[index].passed(end: range.end)
+            }
         }
     }
 

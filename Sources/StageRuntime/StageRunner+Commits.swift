@@ -11,6 +11,9 @@ extension StageRunner {
         guard !delivery.commitsGroupOffsets, !rejoin.isUnderWay(now: now) else { return }
         let entries = commits.due(now: now, ledgers: ledgers, progress: delivery.progress)
         guard !entries.isEmpty else { return }
+        // A delivery with a commit of its own passes these points itself.
+        let kills = delivery.ownsCommit ? nil : settings.kills
+        kills?.pass(.beforeCommit)
         do throws(KafkaError) {
             try consumer.commitAsynchronously(offsets(entries))
             commits.started(entries, now: now)
@@ -21,6 +24,7 @@ extension StageRunner {
 
     /// The broker's answer to the commit in flight.
     func finishCommit(_ result: OffsetCommitResult) throws(StageFailure) {
+        if !delivery.ownsCommit { settings.kills?.pass(.afterCommit) }
         var failed: Set<TopicPartition>? = []
         if let error = result.error {
             try examine(commitError: error)
@@ -40,7 +44,7 @@ extension StageRunner {
     func commitSynchronously(_ entries: [TopicPartition: GroupCommits.Entry]) throws(StageFailure) -> Bool {
         guard !entries.isEmpty else { return true }
         let now = RuntimeClock.monotonicMicroseconds
-        guard !rejoin.isUnderWay(now: now), now >= retryCommitAt else { return false }
+        guard !rejoin.isUnderWay(now: now), now >= retryCommitAt, !delivery.hasUnconfirmedCommit else { return false }
         do throws(KafkaError) {
             try consumer.commit(offsets(entries), timeoutMilliseconds: Int32(clamping: settings.commitMillisecondsMax))
         } catch {
@@ -73,7 +77,7 @@ extension StageRunner {
             logger.info("Commit refused by the group", metadata: [LogKey.error: "\(error)"])
         case .fenced:
             throw StageFailure(
-                "Another process with the instance name '\(settings.instance)' took over: \(error.message)")
+                "Another process works on the slot '\(settings.instance)': this one ends (\(error.message))")
         case .authorization:
             throw StageFailure(
                 "The brokers do not allow group '\(settings.group)' to commit: grant READ on the group (\(error.message))"
@@ -97,6 +101,21 @@ extension StageRunner {
             result[KafkaPartition(partition)] = CommittedOffset(offset: offset, metadata: entry.mark.text)
         }
         return result
+    }
+
+    /// Hears what a delivery that commits the offsets itself has done.
+    func takeNews() {
+        let news = delivery.takeNews()
+        for (partition, committed) in news.committed {
+            guard let index = ledgerIndex(partition) else { continue }
+            let mark = GroupMark(reading: committed.metadata) ?? ledgers[index].crashGuard.mark(at: committed.offset)
+            ledgers[index].confirmed(offset: committed.offset, mark: mark)
+        }
+        guard let reason = news.restart else { return }
+        logger.warning(
+            "Batches thrown away; reading again from the committed offsets", metadata: [LogKey.reason: "\(reason)"])
+        abandonHand()
+        restart(ledgers.map(\.partition))
     }
 
     // MARK: Planted faults

@@ -31,7 +31,7 @@ extension StageRunner {
             try delivery.open(
                 DeliveryEnvironment(
                     stage: settings.stage, group: settings.group, instance: settings.instance, clusterID: id,
-                    inputTopics: settings.inputTopics))
+                    inputTopics: settings.inputTopics, consumer: consumer))
         }
         do throws(KafkaError) {
             try consumer.subscribe(topics: settings.inputTopics)
@@ -61,21 +61,16 @@ extension StageRunner {
         switch event {
         case .rebalance(let change): try handle(change)
         case .offsetCommit(let result): try finishCommit(result)
-        case .error(let error, let partition, let offset):
-            try handle(error, partition: partition.map { TopicPartition($0) }, offset: offset)
+        case .error(let error, let partition, _):
+            try handle(error, partition: partition.map { TopicPartition($0) })
         case .statistics: break
         case .log(let line): line.write(to: logger)
         }
     }
 
-    private func handle(_ error: KafkaError, partition: TopicPartition?, offset: Int64) throws(StageFailure) {
-        if error.isFatal { throw StageFailure("The consumer failed for good: \(error)") }
+    private func handle(_ error: KafkaError, partition: TopicPartition?) throws(StageFailure) {
+        if error.isFatal, error.code != .fenced { throw StageFailure("The consumer failed for good: \(error)") }
         switch error.code {
-        case .partitionEnd:
-            guard let partition, let index = ledgerIndex(partition) else { return }
-            ledgers[index].reached(position: offset)
-            try flushReplay()
-            reportAssignment()
         case .offsetOutOfRange:
             guard let partition else { return }
             try repair(partition)
@@ -85,7 +80,8 @@ extension StageRunner {
                     + "credentials and grant READ (\(error.message))")
         case .fenced:
             throw StageFailure(
-                "Another process with the instance name '\(settings.instance)' took over: \(error.message)")
+                "Another process works on the slot '\(settings.instance)' of group '\(settings.group)': this one ends "
+                    + "(\(error.message))")
         case .brokerUnavailable where error.name == "_ALL_BROKERS_DOWN":
             report(.broker, "no Kafka broker answers at \(servers)")
         case .pollIntervalExceeded:

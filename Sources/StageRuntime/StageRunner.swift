@@ -67,6 +67,9 @@ public final class StageRunner<P: StageProcessor, D: Delivery> where P.Output ==
     var backlog: Int64 = 0
     var hasAdvanced = false
     var nextTick: Int64 = 0
+    var nextIdleLook: Int64 = 0
+    /// Beginning of the present round, for what needs no finer time.
+    var turnStartedAt: Int64 = 0
 
     /// - Parameter logger: of the stage; librdkafka's own lines go there too.
     public init(
@@ -87,7 +90,8 @@ public final class StageRunner<P: StageProcessor, D: Delivery> where P.Output ==
         do {
             var configuration = settings.consumer
             // The end of a replay may hold no record (transaction markers): only the end of the log tells that it is over.
-            if processor.rewind != nil { try configuration.set("enable.partition.eof", "true") }
+            // And of transactional input nothing else tells where its last marker is.
+            try configuration.set("enable.partition.eof", "true")
             consumer = try Consumer(configuration: configuration)
         } catch {
             throw StageFailure(exitCode: 2, "The consumer's settings are refused: \(error)")
@@ -140,12 +144,18 @@ public final class StageRunner<P: StageProcessor, D: Delivery> where P.Output ==
 
     /// One round: serve the delivery, move what is in hand, commit, then wait for records or events.
     func turn() throws(StageFailure) {
+        turnStartedAt = RuntimeClock.monotonicMicroseconds
+        delivery.observe(
+            RunnerSituation(
+                isInputDrained: isInputDrained && hand.isEmpty, holdsCommits: rejoin.isUnderWay(now: turnStartedAt)))
         try attempt { () throws(DeliveryFailure) in try delivery.poll(waitMilliseconds: 0) }
+        takeNews()
         settleAwaiting()
         try settleStarts()
         let now = RuntimeClock.monotonicMicroseconds
         closeIfDue(now: now)
         let obstruction = try advance()
+        if obstruction == nil { try passIdleEnds(now: now) }
         commitIfDue()
         tickIfDue()
         if let obstruction {
@@ -164,9 +174,14 @@ public final class StageRunner<P: StageProcessor, D: Delivery> where P.Output ==
             // Acknowledgements do not end the wait for records, but they may be what lets the batch go.
             if delivery.eagerBatchesMax > 0 { wait = min(wait, 1_000) }
         }
-        if delivery.batchesInFlight > 0 { wait = min(wait, 5_000) }
+        if let due = delivery.dueMicroseconds {
+            wait = min(wait, max(0, due - now))
+        } else if delivery.batchesInFlight > 0 {
+            wait = min(wait, 5_000)
+        }
         if delivery.obstacle != nil || !pendingStarts.isEmpty { wait = min(wait, 50_000) }
-        if ledgers.contains(where: { delivery.progress[$0.partition] != $0.committed }) {
+        let progress = delivery.progress
+        if ledgers.contains(where: { progress[$0.partition] != $0.committed || $0.reachedEnd > $0.collectedEnd }) {
             wait = min(wait, Int64(settings.commitIntervalMilliseconds) * 1000)
         }
         // Rounded up: a wait of 0 would spin until the deadline.

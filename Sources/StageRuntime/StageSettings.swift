@@ -51,8 +51,16 @@ public struct StageSettings: Sendable {
     /// suspicious is at most this.
     public var reachBatches = 32
 
+    /// A partition whose last offsets hold no record (the markers of transactions) is moved over them after this time
+    /// without a record, so that its lag ends at 0.
+    public var idleMilliseconds = 200
+
     /// Planted mistakes for the oracle's own test; empty in operation.
     public var faults: Set<RuntimeFault> = []
+    /// Where the process ends itself; nil in operation.
+    public var kills: KillPlan?
+    /// A record that holds these bytes ends the process: the operator that no one expected. Nil in operation.
+    public var poison: [UInt8]?
 
     public init(
         stage: String, group: String, instance: String, inputTopics: [String], readsHeaders: Bool,

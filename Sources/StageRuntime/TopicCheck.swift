@@ -1,15 +1,15 @@
 // TopicCheck: the bounded wait for brokers and topics at start, and the one line that says what is missing.
 
-import Kafka
+package import Kafka
 
-enum TopicCheck {
+package enum TopicCheck {
     /// Waits until all topics exist.
     /// - Parameters:
     ///   - serve: serves the client's events for so many milliseconds, between two looks.
     ///   - list: asks the cluster for all its topics, within so many milliseconds.
     /// - Returns: false when a stop was requested meanwhile.
     /// - Throws: what is missing, where it was looked for, and what to check.
-    static func wait(
+    package static func wait(
         for names: [String], servers: String, millisecondsMax: Int, isStopRequested: () -> Bool = { false },
         serve: (Int32) -> Void, list: (Int32) throws(KafkaError) -> [TopicDescription]
     ) throws(StageFailure) -> Bool {

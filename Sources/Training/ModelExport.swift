@@ -48,6 +48,11 @@ public enum ModelExport {
         return writer.encoded()
     }
 
+    /// The version of a model with this content.
+    public static func version(of onnx: [UInt8]) -> String {
+        String(SHA256.digest(of: onnx).hexadecimal.prefix(versionDigits))
+    }
+
     /// The chosen model of a training.
     /// - Parameter manifestPath: where the manifest will stand; the ONNX file has the same name with `.onnx`.
     public static func export(
@@ -62,7 +67,7 @@ public enum ModelExport {
                 ("penstock.features", transform.featureNames.joined(separator: ",")),
             ])
         let manifest = ModelManifest(
-            name: pipeline.model.name, version: String(SHA256.digest(of: onnx).hexadecimal.prefix(versionDigits)),
+            name: pipeline.model.name, version: version(of: onnx),
             contract: contract, features: transform.featureNames, onnx: onnxName(manifestPath), onnxBytes: onnx,
             outputs: .init(score: "probabilities", label: "label", positiveClass: 1),
             threshold: pipeline.model.decisionThreshold, metrics: metrics(of: outcome),

@@ -88,20 +88,29 @@ public enum NetworkTrainer {
     private static let learningRateFactor: Float = 0.5
     private static let learningRateMin: Float = 1e-6
 
-    /// - Parameter progress: called after every epoch.
+    /// - Parameters:
+    ///   - base: a network to go on from, of the same features; its own hidden layers count, not the settings'. It is the
+    ///     best network as long as no epoch has a better validation loss (`bestEpoch` 0). Nil starts from new weights.
+    ///   - progress: called after every epoch.
     public static func train(
-        _ settings: TrainingSettings, training: LabelledRows, validation: LabelledRows,
+        _ settings: TrainingSettings, training: LabelledRows, validation: LabelledRows, base: DenseNetwork? = nil,
         progress: (Epoch) -> Void = { _ in }
     ) throws(TrainingError) -> TrainedNetwork {
         precondition(training.count > 0 && validation.count > 0, "no rows")
         precondition(training.featureCount == validation.featureCount, "rows of different features")
         BLAS.setThreads(1)
         var generator = SeededGenerator(seed: settings.seed)
-        var network = DenseNetwork(inputs: training.featureCount, hidden: settings.hidden, using: &generator)
+        var network =
+            base ?? DenseNetwork(inputs: training.featureCount, hidden: settings.hidden, using: &generator)
+        precondition(network.inputs == training.featureCount, "a base of other features")
         var batches = MicroBatches(training, settings: settings, network: network)
         var optimizer = AdamOptimizer(of: network)
         var learningRate = settings.learningRate
         var best = (network: network, loss: Double.infinity, epoch: 0)
+        if base != nil {
+            let scores = network.probabilities(validation.features, count: validation.count)
+            best.loss = ModelMetrics.logLoss(scores: scores, labels: validation.labels)
+        }
         var epochs: [Epoch] = []
         for number in 1...settings.epochsMax {
             let loss = batches.learn(&network, with: &optimizer, learningRate: learningRate, using: &generator)

@@ -5,6 +5,8 @@ public struct TrainingError: Error, Sendable, Equatable, CustomStringConvertible
     public enum Code: String, Sendable {
         /// Too few rows, or a part of them with one class only.
         case unsuitableData
+        /// The model to go on from is none of this trainer's.
+        case unsuitableModel
         /// The loss became infinite or not a number.
         case diverged
         /// The file to write belongs to another model.

@@ -5,16 +5,18 @@ import Logging
 import Observability
 import ProcessControl
 import SealedModels
+import SealedStore
 import StageRuntime
+import Synchronization
 
 /// Works on a thread of its own until the process ends.
 struct LeaseKeeper: Sendable {
     /// Readiness shows the model's state under this name.
     static let condition = "model"
 
-    let loader: SealedModelLoader
-    let path: String
+    let store: SealedModelStore
     let gate: LeaseGate
+    let mailbox: ModelMailbox
     let health: HealthState
     let logger: Logger
     let contractHash: UInt64
@@ -25,7 +27,10 @@ struct LeaseKeeper: Sendable {
 
     /// - Parameter leaseSeconds: of the release that opened the model just now.
     func start(leaseSeconds: Int64) throws(StageFailure) {
-        let lease = ModelLease(loader: loader, path: path)
+        let (store, gate) = (store, gate)
+        let place = ServingPlace(gate)
+        let lease = ModelLease(
+            renew: { try store.renew(place.location) }, open: { try store.open(at: place.location) })
         let isStarted = Threads.start(named: "model-lease") {
             lease.run(leaseSeconds: leaseSeconds) { handle($0) }
         }
@@ -50,13 +55,33 @@ struct LeaseKeeper: Sendable {
         do {
             let model = try LoadedModel.load(
                 source, contractHash: contractHash, threshold: threshold, recordsMax: recordsMax)
-            gate.restore(model) { source.wipe() }
+            mailbox.serve(model)
+            gate.restore()
             health.clear(Self.condition)
             logger.notice("The model is released again; processing goes on")
         } catch {
             source.wipe()
             health.fail(Self.condition, "The model that was released again does not load: \(error)")
             logger.error("The released model does not load", metadata: ["error": "\(error)"])
+        }
+    }
+}
+
+/// The container that served last: what is asked for, also after it was lost.
+private final class ServingPlace: Sendable {
+    private let gate: LeaseGate
+    private let last: Mutex<String>
+
+    init(_ gate: LeaseGate) {
+        self.gate = gate
+        last = Mutex(gate.location ?? "")
+    }
+
+    var location: String {
+        let now = gate.location
+        return last.withLock { last in
+            last = now ?? last
+            return last
         }
     }
 }

@@ -6,54 +6,53 @@ import SealedModels
 import StageRuntime
 import Synchronization
 
-/// What the lease's thread and the stage's thread share.
+/// What the lease's thread and the stage's thread share: the open models, and whether they may be used.
 final class LeaseGate: Sendable {
     private struct State {
         var isInUse = false
         /// Why nothing is processed; nil while the lease is held.
         var reason: String?
-        /// What overwrites the model; called once when it is lost and no batch is in hand.
-        var wipe: (@Sendable () -> Void)?
+        /// Every model that is open, the serving one last.
+        var models: [SealedModelSource] = []
         var isWipeDue = false
     }
 
-    /// A model on its way from the lease's thread to the stage's; touched by one of them at a time.
-    private struct Handover: @unchecked Sendable {
-        var model: LoadedModel
-    }
+    /// The serving model, the one before it and one that waits.
+    private static let modelsMax = 3
+    private let state = Mutex(State())
 
-    private let state: Mutex<State>
-    private let restored = Mutex<Handover?>(nil)
-
-    init(wipe: (@Sendable () -> Void)?) {
-        state = Mutex(State(wipe: wipe))
-    }
-
+    /// Why nothing is processed now.
     var reason: String? { state.withLock { $0.reason } }
 
-    /// The lease is lost: nothing is processed from now on, and the model goes as soon as the batch in hand is done.
+    /// Container of the model that was opened last.
+    var location: String? { state.withLock { $0.models.last?.place } }
+
+    /// Takes note of an opened model.
+    func hold(_ model: SealedModelSource) {
+        state.withLock { state in
+            state.models.append(model)
+            if state.models.count > Self.modelsMax { state.models.removeFirst() }
+        }
+    }
+
+    /// The lease is lost: nothing is processed from now on, and the models go as soon as the batch in hand is done.
     func lose(_ reason: String) {
         state.withLock { state in
             state.reason = reason
-            state.isWipeDue = state.wipe != nil
+            state.isWipeDue = true
             Self.wipeIfIdle(&state)
         }
     }
 
-    /// A freshly opened model takes over.
-    func restore(_ model: LoadedModel, wipe: @escaping @Sendable () -> Void) {
-        let handover = Handover(model: model)
-        restored.withLock { $0 = handover }
+    /// A freshly opened model waits in the mailbox.
+    func restore() {
         state.withLock { state in
-            state.wipe = wipe
             state.isWipeDue = false
             state.reason = nil
         }
     }
 
-    func takeRestored() -> LoadedModel? { restored.withLock { $0.take() }?.model }
-
-    /// Whether a batch may begin; the model is not wiped until `leave`.
+    /// Whether a batch may begin; the models are not wiped until `leave`.
     func enter() -> Bool {
         state.withLock { state in
             guard state.reason == nil else { return false }
@@ -72,13 +71,13 @@ final class LeaseGate: Sendable {
     private static func wipeIfIdle(_ state: inout State) {
         guard state.isWipeDue, !state.isInUse else { return }
         state.isWipeDue = false
-        state.wipe?()
-        state.wipe = nil
+        for model in state.models { model.wipe() }
+        state.models = []
     }
 }
 
 /// Runs the inference stage behind the gate. A batch that comes when the lease is lost waits in hand; its partitions are
-/// paused and nothing is committed.
+/// paused and nothing of it is committed.
 struct LeasedProcessor: StageProcessor {
     var inner: InferenceProcessor
     let gate: LeaseGate
@@ -95,7 +94,6 @@ struct LeasedProcessor: StageProcessor {
         // Lost between the runner's question and here: nothing of the batch is committed, the process starts again.
         guard gate.enter() else { throw StageFailure(gate.reason ?? "the model's lease is lost") }
         defer { gate.leave() }
-        if let model = gate.takeRestored() { inner.models.replace(with: model) }
         try inner.process(batch, context: context, into: &output)
     }
 

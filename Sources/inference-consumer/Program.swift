@@ -1,10 +1,25 @@
 // inference-consumer: features in, predictions out.
 
 import ArgumentParser
+import EventContracts
+import Foundation
+import Inference
 import InferenceStage
+import IngestStage
+import Logging
+import ModelServing
+import ModelStore
+import Observability
 import PipelineContract
+import ProcessControl
+import SealedModels
+import SealedStore
+import Sealing
 import StageCommand
 import StageRuntime
+import Tensor
+import TransformStage
+import Transforms
 
 @main
 struct Program: StageProgram {
@@ -12,28 +27,120 @@ struct Program: StageProgram {
         commandName: "inference-consumer",
         abstract: "Runs the pipeline's model on its features and writes predictions.",
         discussion: """
-            Opens the sealed model beside the pipeline's manifest (model.smc) through a key broker: verifies it, attests,
-            has its key released, decrypts it into protected memory. While that fails it consumes nothing.
+            Opens sealed models through a key broker: verifies them, attests, has the key released, decrypts into protected
+            memory. While the first one cannot be opened it consumes nothing.
 
-            Example: inference-consumer --pipeline topics/housing --bootstrap-servers localhost:9092
-              --key-broker https://broker:8443 --key-broker-certificate broker.pem --trusted-owner owner.pub
-              --attestation sample --insecure-sample-attestation
+            Example: inference-consumer --pipeline topics/housing/pipeline.yaml --bootstrap-servers localhost:9092
+
+            With --stages it takes the stages before it into its own process: the same code and the same promise, without the
+            topics in between. It then reads the first stage's input in the first stage's group; a record that any of its
+            stages refuses is a dead letter of that input.
+
+            Example: inference-consumer --stages ingest,transform,inference --pipeline topics/housing …
             """)
+
+    enum Stages: String, ExpressibleByArgument, CaseIterable {
+        case inference
+        case fromTransform = "transform,inference"
+        case fromIngest = "ingest,transform,inference"
+    }
 
     @OptionGroup var options: StageOptions
     @OptionGroup var model: ModelOptions
 
+    @Option(help: "Stages in this process: inference, or transform,inference, or ingest,transform,inference.")
+    var stages = Stages.inference
+
     func execute() async -> Int32 {
-        let definition = StageDefinition(stage: "inference", program: "inference-consumer") { [$0.topics.features] }
-        return await StageMain.run(
-            definition, options: options,
-            processor: { parts in
-                try ModelOpening(parts: parts, options: model, stage: definition.stage).makeProcessor()
-            },
+        switch stages {
+        case .inference:
+            let definition = StageDefinition(stage: "inference", program: "inference-consumer") { [$0.topics.features] }
+            return await run(definition) { try makeInference($0) }
+        case .fromTransform:
+            let definition = StageDefinition(stage: "transform", program: "inference-consumer") { [$0.topics.events] }
+            return await run(definition) { parts in
+                FusedProcessor(
+                    try TransformProcessor(pipeline: parts.configuration.pipeline), try makeInference(parts))
+            }
+        case .fromIngest:
+            let definition = StageDefinition(stage: "ingest", program: "inference-consumer", readsHeaders: true) {
+                [$0.topics.inputs]
+            }
+            return await run(definition) { parts in
+                let pipeline = parts.configuration.pipeline
+                let ingest = try IngestProcessor(input: pipeline.input, topic: pipeline.topics.inputs)
+                return FusedProcessor(
+                    FusedProcessor(ingest, try TransformProcessor(pipeline: pipeline)), try makeInference(parts))
+            }
+        }
+    }
+
+    private func run<P: StageProcessor>(
+        _ definition: StageDefinition, processor: (StageParts) throws -> P
+    ) async -> Int32 where P.Output == OutputBatch {
+        await StageMain.run(
+            definition, options: options, processor: processor,
             delivery: { parts in
-                parts.kafkaDelivery(
-                    outputTopics: [parts.configuration.pipeline.topics.predictions], module: "InferenceStage",
+                let topics = parts.configuration.pipeline.topics
+                let duplicates = stages == .fromIngest ? [topics.duplicates] : []
+                return parts.kafkaDelivery(
+                    outputTopics: [topics.predictions] + duplicates, module: "InferenceStage",
                     deadLetterStage: .transformation)
             })
+    }
+
+    /// Follows the registry beside the stage until the process ends.
+    private func follow(_ watcher: ModelWatcher, _ mailbox: ModelMailbox, _ parts: StageParts) throws {
+        // Handed over to the thread and not touched here again.
+        nonisolated(unsafe) let watcher = watcher
+        let (logger, health) = (parts.logger, parts.health)
+        let isStarted = Threads.start(named: "model-watcher") {
+            do {
+                try watcher.run(mailbox)
+            } catch {
+                logger.critical("The registry cannot be followed", metadata: ["reason": "\(error)"])
+                health.fail("registry", "The model registry cannot be read: \(error). Restart the process.")
+            }
+        }
+        guard isStarted else { throw StageFailure("No thread could be started") }
+    }
+
+    private func makeInference(_ parts: StageParts) throws -> LeasedProcessor {
+        let pipeline = parts.configuration.pipeline
+        if let notice = BLAS.coreTypeNotice(environment: ProcessInfo.processInfo.environment) {
+            parts.logger.warning("\(notice)")
+        }
+        let fitted = try FittedTransform.load(for: pipeline)
+        let gate = LeaseGate()
+        let store = try ModelOpening(parts: parts, options: model.choice).store(gate)
+        let watcher = try ModelWatcher(
+            configuration: parts.configuration.settings.consumer, modelsTopic: pipeline.topics.models, store: store,
+            requirements: .init(
+                model: pipeline.model.name, contractHash: fitted.contractHash,
+                threshold: pipeline.model.decisionThreshold, recordsMax: pipeline.batching.recordsMax),
+            startMilliseconds: parts.configuration.settings.startMillisecondsMax, control: parts.control,
+            logger: parts.logger)
+        let source = try ModelOpening(parts: parts, options: model.choice).open(store) {
+            try watcher.productionSource()
+        }
+        let processor = try InferenceProcessor.load(
+            source, for: pipeline, contractHash: fitted.contractHash, registry: parts.registry,
+            stage: "inference")
+        parts.logger.info(
+            "The model is loaded and warm",
+            metadata: [
+                "model": "\(source.manifest.name)", "model_version": "\(source.manifest.version)",
+                "contract": "\(source.manifest.contract)", "openblas": "\(BLAS.coreType)",
+                "sealed": "\(source.isSealed)",
+            ])
+        try follow(watcher, processor.mailbox, parts)
+        if let store = store as? SealedModelStore, let sealed = source as? SealedModelSource {
+            try LeaseKeeper(
+                store: store, gate: gate, mailbox: processor.mailbox, health: parts.health, logger: parts.logger,
+                contractHash: fitted.contractHash, threshold: pipeline.model.decisionThreshold,
+                recordsMax: pipeline.batching.recordsMax
+            ).start(leaseSeconds: sealed.terms.leaseSeconds)
+        }
+        return LeasedProcessor(inner: processor, gate: gate)
     }
 }

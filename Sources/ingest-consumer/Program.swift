@@ -16,12 +16,34 @@ struct Program: StageProgram {
             Reads plain JSON and CloudEvents (binary and structured). A record that does not fit becomes a dead letter; a \
             repeat of an earlier one becomes a duplicate notice.
 
+            With --labels it reads the label inputs instead, in a group of its own, and writes labels.
+
             Example: ingest-consumer --pipeline topics/housing --bootstrap-servers localhost:9092
+            Example: ingest-consumer --labels --pipeline topics/housing --bootstrap-servers localhost:9092
             """)
 
     @OptionGroup var options: StageOptions
 
-    func execute() async -> Int32 {
+    @Flag(help: "Read the pipeline's label inputs and write labels.")
+    var labels = false
+
+    func execute() async -> Int32 { labels ? await ingestLabels() : await ingestEvents() }
+
+    private func ingestLabels() async -> Int32 {
+        let definition = StageDefinition(stage: "labels", program: "ingest-consumer", readsHeaders: true) {
+            [$0.topics.labelInputs]
+        }
+        return await StageMain.run(
+            definition, options: options,
+            processor: { try LabelProcessor(input: $0.configuration.pipeline.input) },
+            delivery: { parts in
+                parts.kafkaDelivery(
+                    outputTopics: [parts.configuration.pipeline.topics.labels], module: "IngestStage",
+                    deadLetterStage: .valueConverter)
+            })
+    }
+
+    private func ingestEvents() async -> Int32 {
         let definition = StageDefinition(stage: "ingest", program: "ingest-consumer", readsHeaders: true) {
             [$0.topics.inputs]
         }

@@ -6,6 +6,7 @@ import Oracle
 
 @main
 struct Program: ParsableCommand {
+    enum Profile: String, ExpressibleByArgument, CaseIterable { case exact, latency }
     enum Output: String, ExpressibleByArgument, CaseIterable { case text, json }
 
     static let configuration = CommandConfiguration(
@@ -13,7 +14,7 @@ struct Program: ParsableCommand {
         abstract: "Recompute from the input log what every topic and PostgreSQL must hold, and compare.",
         discussion: """
             Reads the whole input topic, judges each record anew, recomputes features and scores, and compares with the \
-            rows, dead letters, duplicates, the order of predictions and the sink's offsets. Run it when nothing is being \
+            records of every topic, rows, dead letters, duplicates, the order of each key, and all offsets. Run it when nothing is being \
             published and the consumers have caught up. It shares no code with them.
 
             Example:
@@ -37,6 +38,16 @@ struct Program: ParsableCommand {
 
     @Option(help: "The sink's consumer group, when several have offsets.")
     var sinkGroup: String?
+
+    @Option(
+        help: "What the stages' group names begin with, before .ingest and so on; <prefix>.<pipeline> unless given.")
+    var groupPrefix: String?
+
+    @Option(help: "The promise to judge by: exact (no topic shows a record twice) or latency.")
+    var profile = Profile.exact
+
+    @Flag(help: "Stages share a process: the topics between them are empty.")
+    var fused = false
 
     @Option(name: .customLong("set"), help: "A librdkafka setting, kafka.<key>=<value>; may be repeated.")
     var settings: [String] = []
@@ -62,6 +73,9 @@ struct Program: ParsableCommand {
             postgresURL: try required(postgres, "postgres"))
         options.artifacts = artifacts ?? Self.environment("artifacts")
         options.sinkGroup = sinkGroup
+        options.groupPrefix = groupPrefix
+        options.isFused = fused
+        options.isExact = profile == .exact
         options.timeout = .seconds(timeoutSeconds)
         options.kafkaSettings = settings.map { setting in
             let parts = setting.dropFirst("kafka.".count).split(

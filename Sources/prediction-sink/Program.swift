@@ -45,7 +45,8 @@ struct PredictionSink: StageProgram {
     }
 
     private static let definition = StageDefinition(
-        stage: "sink", program: "prediction-sink", readsHeaders: true, inputTopics: { [$0.topics.predictions] })
+        stage: "sink", program: "prediction-sink", readsHeaders: true, writesTopics: false,
+        inputTopics: { [$0.topics.predictions] })
 
     private func runSink() async -> Int32 {
         await StageMain.run(
@@ -54,6 +55,10 @@ struct PredictionSink: StageProgram {
                 let configuration = parts.configuration
                 var delivery = PostgresDelivery.Options(url: try url(), target: target(configuration.pipeline))
                 delivery.startMillisecondsMax = configuration.settings.startMillisecondsMax
+                if let kills = configuration.settings.kills {
+                    delivery.hooks.beforeCommit = { kills.pass(.beforeCommit) }
+                    delivery.hooks.afterCommit = { kills.pass(.afterCommit) }
+                }
                 delivery.faults.noCompareAndSet = configuration.settings.faults.contains(.noCompareAndSet)
                 return PostgresDelivery(
                     options: delivery, publisher: KafkaDeadLetterPublisher(configuration: configuration.producer),

@@ -14,10 +14,15 @@ struct ModuleRules {
             "EmbeddedLog",
         ],
         ["EventContracts", "Sealing"],
-        ["PipelineContract", "Attestation"],
+        ["PipelineContract", "Registry", "Attestation"],
         ["Transforms", "Inference", "Drift"],
         ["Training", "StageRuntime", "EmbeddedBroker", "SealedModels", "KeyBroker"],
-        ["IngestStage", "TransformStage", "InferenceStage", "SinkStage"],
+        ["Retraining", "ModelStore", "RegistryRuntime"],
+        [
+            "IngestStage", "TransformStage", "InferenceStage", "SinkStage", "RetrainingStage", "PromotionStage",
+            "SealedStore",
+        ],
+        ["ModelServing"],
         ["StageCommand", "LocalDeployment", "Oracle"],
         ["PenstockCommand"],
     ]

@@ -94,7 +94,7 @@ struct BadConfigurationTests {
     func values() async throws {
         let base = ["--pipeline", Repository.housing] + Self.nowhere
         for (option, value, expected) in [
-            ("--profile", "fast", "one of latency"), ("--log-level", "loud", "one of trace"),
+            ("--profile", "fast", "one of exact, latency"), ("--log-level", "loud", "one of trace"),
             ("--start", "middle", "earliest, latest"), ("--health-port", "70000", "0 to 65535"),
             ("--start-timeout", "0", "1 to 3600"), ("--on-lost-range", "weep", "continue, stop"),
         ] {

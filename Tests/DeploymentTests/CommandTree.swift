@@ -26,7 +26,8 @@ final class CommandTree: Decodable, Sendable {
     let arguments: [Argument]?
 
     static let programs = [
-        "penstock", "ingest-consumer", "transform-consumer", "inference-consumer", "prediction-sink",
+        "penstock", "ingest-consumer", "transform-consumer", "inference-consumer", "retraining-consumer",
+        "promotion-gate", "prediction-sink",
         "embedded-broker", "penstock-oracle",
     ]
 

@@ -185,4 +185,36 @@ struct InferenceProcessorTests {
         #expect(try version() == "1")
         #expect(processor.models.previous?.manifest.version == "2")
     }
+
+    @Test(
+        "What another thread puts in the mailbox serves from the next batch on; a warm model comes back without loading"
+    )
+    func mailbox() throws {
+        var processor = try processor(version: "1")
+        let mailbox = processor.mailbox
+        func versions() throws -> Set<String> {
+            var batch = RecordBatch()
+            for row in 0..<300 { append([0, 0], key: "a", row: row, to: &batch) }
+            batch.seal()
+            var output = processor.makeOutput()
+            try processor.process(batch, context: context, into: &output)
+            return Set(try predictions(output).compactMap { $0["model_version"] as? String })
+        }
+        #expect(try versions() == ["1"])
+        #expect(!mailbox.rollBack(to: "1") && !mailbox.rollBack(to: "2"))
+        mailbox.serve(try model(version: "2"))
+        #expect(mailbox.current == "1")
+        #expect(try versions() == ["2"])
+        #expect(mailbox.current == "2")
+        #expect(mailbox.rollBack(to: "1"))
+        #expect(try versions() == ["1"])
+        // An order that was withdrawn in time is not carried out; a later one replaces an earlier one.
+        mailbox.serve(try model(version: "3"))
+        mailbox.keep()
+        #expect(try versions() == ["1"])
+        mailbox.serve(try model(version: "4"))
+        mailbox.serve(try model(version: "5"))
+        #expect(try versions() == ["5"])
+        #expect(mailbox.rollBack(to: "1") && !mailbox.rollBack(to: "4"))
+    }
 }

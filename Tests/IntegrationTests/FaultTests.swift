@@ -53,6 +53,8 @@ extension IntegrationTests {
         private static var withoutTransform: Stack.Options {
             var options = Stack.Options()
             options.notStarted = [.transform]
+            // The moment between promise and effect is longer there.
+            options.profile = "latency"
             // Broad batches, so that there always is something in hand to lose.
             options.batch = "{ records: 512, bytes: 4MiB, deadline: 200ms }"
             return options
@@ -102,6 +104,39 @@ extension IntegrationTests {
                 _ = try await world.publish(to: stack)
                 try await stack.waitUntilSettled()
                 try await expectViolation([.missingDeadLetter], stack, "swallow-dead-letter")
+            }
+        }
+
+        /// Mistakes that show without anybody dying: what the transform stage writes, or its dead letters.
+        @Test(
+            "Records left out, repeated, swapped, refused or under a wrong key, and altered dead letters: all noticed",
+            arguments: [
+                ("drop-emission", [Violation.Kind.missingRow]), ("repeat-emission", [.repeatedRecord]),
+                ("reverse-order", [.swappedOrder]), ("refuse-valid-record", [.validEventDeadLettered]),
+                ("wrong-key", [.wrongContent]),
+            ])
+        func altered(fault: String, kinds: [Violation.Kind]) async throws {
+            var options = Stack.Options()
+            options.notStarted = [.transform]
+            try await Stack.run(options) { stack in
+                let world = try EventWorld(stack.pipeline, count: 300, seed: 13)
+                _ = try await world.publish(to: stack)
+                try stack[.transform].start(["--plant-fault", fault])
+                try await stack.waitUntilSettled()
+                try await expectViolation(kinds, stack, fault)
+            }
+        }
+
+        @Test("Dead letters with a byte too many are noticed")
+        func alteredDeadLetters() async throws {
+            var options = Stack.Options()
+            options.notStarted = [.ingest]
+            try await Stack.run(options) { stack in
+                try stack[.ingest].start(["--plant-fault", "alter-dead-letter"])
+                let world = try EventWorld(stack.pipeline, count: 300, seed: 14)
+                _ = try await world.publish(to: stack)
+                try await stack.waitUntilSettled()
+                try await expectViolation([.alteredDeadLetter], stack, "alter-dead-letter")
             }
         }
 

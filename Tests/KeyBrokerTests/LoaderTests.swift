@@ -3,6 +3,7 @@
 import Attestation
 import Cryptography
 import Foundation
+import Inference
 import KeyBroker
 import SealedModels
 import SecureMemory

@@ -160,6 +160,8 @@ struct MemoryTests {
             ),
             clock: { clock.now })
         let arguments = try arguments(bench, port: server.port)
+        let key = try container.dataKey(with: bench.owner)
+        let raw = key.withBytes { bytes in bytes.withUnsafeBytes { Data($0) } }
         let core = try Folder()
         chmod(core.path, 0o777)
         try await onBlockingThread {
@@ -176,8 +178,6 @@ struct MemoryTests {
             #expect(coreLine.split(whereSeparator: \.isWhitespace).dropFirst(4).first == "0", "\(coreLine)")
             // The weights are there, which shows that the scan finds what there is; the key is not.
             #expect(try open.occurrences(of: Data(Self.canary)) >= 1)
-            let key = try container.dataKey(with: bench.owner)
-            let raw = key.withBytes { bytes in bytes.withUnsafeBytes { Data($0) } }
             for holder in [open, hardened] {
                 #expect(try holder.occurrences(of: raw) == 0)
                 #expect(try holder.occurrences(of: Data(Base64.encodeURL(Array(raw)).utf8)) == 0)

@@ -67,7 +67,7 @@ struct Bench {
 
     /// Seals a small model as `model.smc`.
     func seal(
-        _ sealer: ModelSealer, serial: Int64 = 5, allow: Set<ModelUsage> = [.inference, .finetune]
+        _ sealer: ModelSealer, serial: Int64 = 5, allow: Set<SealedUsage> = [.inference, .finetune]
     ) throws -> SealedContainer {
         let path = folder.file("model-\(serial).smc")
         _ = try sealer.seal(

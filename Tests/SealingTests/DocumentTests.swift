@@ -77,7 +77,7 @@ struct DocumentTests {
         let good = terms(container)
         try good.check(container, now: Sealed.now, usage: .inference, sequenceMin: 5)
         func refused(
-            _ usage: ModelUsage = .inference, sequenceMin: Int64 = 0, now: Int64 = Sealed.now,
+            _ usage: SealedUsage = .inference, sequenceMin: Int64 = 0, now: Int64 = Sealed.now,
             _ change: (inout ReleaseTerms) -> Void
         ) -> SealingError.Code? {
             var terms = good

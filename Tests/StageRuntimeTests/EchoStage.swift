@@ -100,11 +100,11 @@ final class EchoHarness: Sendable {
         return settings
     }
 
-    func deliverySettings() throws -> AtLeastOnceDelivery.Settings {
+    func outputSettings() throws -> OutputSettings {
         var producer = try KafkaConfiguration.producerDefaults(
             bootstrapServers: broker.bootstrapServers, clientID: "echo")
         try producer.set("statistics.interval.ms", "0")
-        return AtLeastOnceDelivery.Settings(
+        return OutputSettings(
             producer: producer, outputTopics: [output], module: "EchoStage", deadLetterStage: .transformation)
     }
 
@@ -116,8 +116,9 @@ final class EchoHarness: Sendable {
     ) throws -> RunningStage {
         var settings = try settings(instance)
         try change(&settings)
-        var deliverySettings = try deliverySettings()
-        deliverySettings.faults = settings.faults
+        var outputs = try outputSettings()
+        outputs.faults = settings.faults
+        var deliverySettings = AtLeastOnceDelivery.Settings(outputs: outputs)
         try changeDelivery(&deliverySettings)
         let metrics = StageMetrics(registry: registry, stage: "echo", group: group)
         let finalSettings = deliverySettings

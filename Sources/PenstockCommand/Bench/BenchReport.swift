@@ -67,25 +67,43 @@ struct BenchReport: Encodable {
         var publisherLateness: LatencySummary?
     }
 
+    /// Consuming and producing with the same client, and nothing in between: what no stage can undercut.
+    struct Baseline: Encodable {
+        var records: Int
+        var seconds: Double
+        var recordsPerSecond: Double
+        var cpuSecondsPerMillion: Double
+    }
+
+    /// One profile on one stack.
+    struct Run: Encodable {
+        var profile: String
+        var throughput: Throughput?
+        var latencies: [Latency]
+        var baseline: Baseline?
+    }
+
     var machine: MachineFacts
     var pipeline: String
-    var profile: String
     var format: String
     var partitions: Int
     var instances: Int
     var settings: [String]
-    var throughput: Throughput?
-    var latencies: [Latency]
+    var runs: [Run]
 
     func show() {
         Console.heading("Machine")
         Console.print(machine.text)
         Console.print(
-            "pipeline \(pipeline), profile \(profile), \(format), \(partitions) partitions, "
+            "pipeline \(pipeline), \(format), \(partitions) partitions, "
                 + "\(instances) of each consumer, ordered keys"
                 + (settings.isEmpty ? "" : ", \(settings.joined(separator: " "))"))
-        if let throughput {
-            Console.heading("Throughput: as fast as the path takes events")
+        for run in runs { show(run) }
+    }
+
+    private func show(_ run: Run) {
+        if let throughput = run.throughput {
+            Console.heading("Profile \(run.profile): throughput, as fast as the path takes events")
             Console.print(
                 "\(Numbers.grouped(Int(throughput.eventsPerSecond))) events a second: "
                     + "\(Numbers.grouped(throughput.events)) from the first publication to the last of "
@@ -96,8 +114,15 @@ struct BenchReport: Encodable {
                     + "three Kafka hops, \(Numbers.decimal(throughput.totalCPUSecondsPerMillion, 2)) in all")
             Self.show(throughput.costs)
         }
-        for latency in latencies {
-            Console.heading("Latency at \(Numbers.decimal(latency.rate, 0)) events a second, milliseconds")
+        if let baseline = run.baseline {
+            Console.print(
+                "Pass-through baseline (consume and produce, no work): "
+                    + "\(Numbers.grouped(Int(baseline.recordsPerSecond))) records a second, "
+                    + "\(Numbers.decimal(baseline.cpuSecondsPerMillion, 2)) CPU seconds per million in this process")
+        }
+        for latency in run.latencies {
+            Console.heading(
+                "Profile \(run.profile): latency at \(Numbers.decimal(latency.rate, 0)) events a second, milliseconds")
             Console.print(
                 "\(Numbers.grouped(latency.events)) events, open loop: each counts from the moment it was due")
             Console.print(LatencySummary.table(latency.hops + (latency.publisherLateness.map { [$0] } ?? [])))

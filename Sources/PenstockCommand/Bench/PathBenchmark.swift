@@ -22,13 +22,16 @@ struct PathBenchmark {
     let format: WireFormat
     /// Most events on the way in the closed loop.
     let window: Int
+    /// Ingest, transform and inference share a process: no events and features in between.
+    var isFused = false
 
     private let source: [SourceEvent]
     private let encoder: EventEncoder
     private let sinks: [DeploymentState.Process]
 
     init(
-        contract: Pipeline, data: DataDirectory, state: DeploymentState, format: WireFormat, window: Int
+        contract: Pipeline, data: DataDirectory, state: DeploymentState, format: WireFormat, window: Int,
+        postgres: String? = nil
     ) throws {
         guard let servers = state.bootstrapServers else { throw CommandFailure("the broker is not ready") }
         self.contract = contract
@@ -36,7 +39,9 @@ struct PathBenchmark {
         self.servers = servers
         self.format = format
         self.window = window
-        connection = try StackDatabase.connect(data: data)
+        connection =
+            try postgres.map { try PostgresConnection(PostgresOptions(url: $0, applicationName: "penstock")) }
+            ?? StackDatabase.connect(data: data)
         source = try EventFile(
             path: "\(contract.directory)/data/analysis.csv", input: contract.input,
             template: try KeyTemplate("{Latitude}:{Longitude}")
@@ -103,12 +108,16 @@ struct PathBenchmark {
         let prefix = Self.freshPrefix()
         let outgoing = (0..<events).map { event($0, prefix) }
         let publisher = try publisher(linger: "0")
-        let watch = try PredictionWatch(
-            configuration: try configured(
-                KafkaConfiguration.consumerDefaults(
-                    bootstrapServers: servers, group: "penstock-bench", clientID: "penstock-bench")),
-            topic: contract.topics.predictions, idPrefix: prefix, events: events)
-        watch.start()
+        let topics =
+            (isFused ? [] : [contract.topics.events, contract.topics.features]) + [contract.topics.predictions]
+        let watches = try topics.map { topic in
+            try VisibilityWatch(
+                configuration: try configured(
+                    KafkaConfiguration.consumerDefaults(
+                        bootstrapServers: servers, group: "penstock-bench", clientID: "penstock-bench")),
+                topic: topic, idPrefix: prefix, events: events, isMock: !state.isBrokerDurable)
+        }
+        for watch in watches { watch.start() }
         let meter = CostMeter(state)
         // A whole millisecond, as Kafka's timestamps are: at 1,000 a second no event's time is rounded.
         let start = (Timestamp.microseconds / 1_000 + 100) * 1_000
@@ -129,27 +138,45 @@ struct PathBenchmark {
             Pause.microseconds(due(sent) - Timestamp.microseconds)
         }
         try publisher.finish()
-        try wait(for: watch, events: events)
-        let arrivals = try watch.stop()
+        for watch in watches { try wait(for: watch, events: events) }
+        let arrivals = try watches.map { try $0.stop() }
         try waitForRows(prefix, events: events)
         let costs = meter.costs(events: events)
-        var hops = try storedHops(prefix, due: due)
-        let visible = arrivals.enumerated().compactMap { $1 > 0 ? $1 - due($0) : nil }
-        let summary = LatencySummary(hop: "due -> prediction consumed", microseconds: visible)
-        hops.insert(contentsOf: summary.map { [$0] } ?? [], at: max(0, hops.count - 1))
+        let names = isFused ? ["prediction"] : ["event", "features", "prediction"]
+        let hops = Self.visibleHops(names, arrivals, due: due) + (try storedHops(prefix, due: due))
         Console.note("Measured \(Numbers.grouped(events)) events at \(Numbers.decimal(rate, 0)) a second")
         return BenchReport.Latency(
             rate: rate, events: events, costs: costs, hops: hops,
             publisherLateness: LatencySummary(hop: "(publisher behind its schedule)", microseconds: lateness))
     }
 
-    private func wait(for watch: PredictionWatch, events: Int) throws {
+    /// From one topic to the next, as a read_committed consumer sees it; and from the moment the event was due.
+    private static func visibleHops(
+        _ names: [String], _ arrivals: [[Int64]], due: (Int) -> Int64
+    ) -> [LatencySummary] {
+        var hops: [LatencySummary?] = []
+        for (index, name) in names.enumerated() {
+            let times = arrivals[index].indices.compactMap { number -> Int64? in
+                let before = index == 0 ? due(number) : arrivals[index - 1][number]
+                return arrivals[index][number] > 0 && before > 0 ? arrivals[index][number] - before : nil
+            }
+            let from = index == 0 ? "due" : names[index - 1]
+            hops.append(LatencySummary(hop: "visible: \(from) -> \(name)", microseconds: times))
+        }
+        guard names.count > 1, let last = arrivals.last else { return hops.compactMap { $0 } }
+        let whole = last.indices.compactMap { last[$0] > 0 ? last[$0] - due($0) : nil }
+        hops.append(LatencySummary(hop: "visible: due -> prediction", microseconds: whole))
+        return hops.compactMap { $0 }
+    }
+
+    private func wait(for watch: VisibilityWatch, events: Int) throws {
         let clock = ContinuousClock()
         let deadline = clock.now + .seconds(Self.stallSecondsMax)
         while watch.count < events {
             try Interrupt.check()
             guard clock.now < deadline else {
-                throw CommandFailure("\(events - watch.count) of \(events) predictions did not come: see the logs")
+                throw CommandFailure(
+                    "\(events - watch.count) of \(events) records did not become visible: see the logs")
             }
             Pause.milliseconds(20)
         }
@@ -173,7 +200,8 @@ struct PathBenchmark {
             "SELECT substr(id, length($1) + 2)::int8, \(times) FROM \(PostgresConnection.table(contract.sink))"
                 + " WHERE id LIKE $1 || '-%'", [.text(prefix)])
         let names = [
-            "due -> ingest", "ingest -> transform", "transform -> predict", "predict -> store", "due -> store",
+            "processed: due -> ingest", "processed: ingest -> transform", "processed: transform -> predict",
+            "predict -> row", "due -> row",
         ]
         var hops = [[Int64]](repeating: [], count: names.count)
         for row in 0..<rows.rowCount {

@@ -14,6 +14,15 @@ struct PrivateStack {
     var settings: [String] = []
     /// Of each topic with more than one; nil as the pipeline says.
     var partitions: Int?
+    /// Delivery profile of the consumers; nil takes what suits the broker.
+    var profile: String?
+    /// Ingest, transform and inference in one process.
+    var isFused = false
+    /// A cluster and a PostgreSQL that somebody else runs; nil for private ones.
+    var servers: String?
+    var postgres: String?
+    /// The model is opened through a key broker. The oracle reads a plain file.
+    var isSealed = true
     /// The in-memory mock cluster instead of the durable log.
     var isMock = false
 
@@ -26,19 +35,27 @@ struct PrivateStack {
             try data.prepare()
         }
         try ModelMaker(
-            contract: contract, pipelinePath: pipelinePath, folder: data.artifacts, keys: SealingKeys(data: data).folder
+            contract: contract, pipelinePath: pipelinePath, folder: data.artifacts,
+            keys: isSealed ? SealingKeys(data: data).folder : nil
         ).make()
         let programs = Programs.directory
         var configuration = DeploymentConfiguration(
             data: data, programs: programs, pipeline: pipelinePath, artifacts: data.artifacts,
-            broker: EmbeddedBrokers.provider(
-                isMock: isMock, executable: "\(programs)/embedded-broker", contract: contract, partitions: partitions),
-            postgres: nil)
-        configuration.sealing = try LocalSealing.configuration(
-            data: data, container: Artifacts(pipeline: contract, override: data.artifacts).container)
+            broker: servers.map { ExternalBrokerProvider(servers: $0) }
+                ?? EmbeddedBrokers.provider(
+                    isMock: isMock, executable: "\(programs)/embedded-broker", contract: contract,
+                    partitions: partitions),
+            postgres: postgres)
+        if isSealed {
+            configuration.sealing = try LocalSealing.configuration(
+                data: data, container: Artifacts(pipeline: contract, override: data.artifacts).container)
+        }
         configuration.instances = instances
         configuration.settings = settings
-        let arguments = (partitions.map { ["--partitions", String($0)] } ?? []) + (isMock ? ["--in-memory-mock"] : [])
+        let chosen = profile.map { ["--profile", $0] } ?? []
+        let arguments =
+            chosen + (isFused ? ["--fused"] : []) + (partitions.map { ["--partitions", String($0)] } ?? [])
+            + (isMock ? ["--in-memory-mock"] : [])
         let stack = try BackgroundStack.start(configuration, exitsWithParent: true, arguments: arguments)
         _ = try stack.waitUntilReady(seconds: DemoCommand.startSecondsMax) { Progress.wait(for: $0) }
         return stack

@@ -9,18 +9,28 @@ import PipelineContract
 import Postgres
 
 struct BenchCommand: ParsableCommand {
+    enum Profiles: String, ExpressibleByArgument, CaseIterable {
+        case both, exact, latency
+
+        var names: [String] { self == .both ? ["latency", "exact"] : [rawValue] }
+    }
+
     static let configuration = CommandConfiguration(
         commandName: "bench",
         abstract: "Measure throughput, CPU and latency of the whole path.",
         discussion: """
-            Starts a private stack (or uses the running one with --running) and publishes events made from the pipeline's
-            analysis data, with new ids and the data's keys. First at full speed: the publisher holds at most --window
-            events on the way, because the embedded broker forgets what is more than 5 MiB behind in a partition. Then at
-            each --rate, open loop: an event counts from the moment it was due, however late the publisher is, so that a
-            stall of the path shows in every event that had to wait (no coordinated omission).
+            For each profile, starts a private stack (or uses the running one with --running) and publishes events made from
+            the pipeline's analysis data, with new ids and the data's keys. First at full speed with at most --window events
+            on the way; then a baseline that consumes and produces the same records without work; then at each --rate, open
+            loop: an event counts from the moment it was due, however late the publisher is, so that a stall of the path
+            shows in every event that had to wait (no coordinated omission).
+
+            With --bootstrap-servers and --postgres the stack's consumers use that cluster and that database, whose topics
+            and tables must be there ('penstock topics apply', 'prediction-sink --migrate').
 
             Example: penstock bench
-            Example: penstock bench --events 0 --rate 1000 --seconds 20 --output json
+            Example: penstock bench --events 0 --rate 1000 --seconds 20 --profile exact --output json
+            Example: PENSTOCK_POSTGRES=postgresql://… penstock bench --bootstrap-servers kafka-1:9092
             """)
 
     @Option(help: "Events to publish at full speed; 0 leaves this part out.")
@@ -48,6 +58,18 @@ struct BenchCommand: ParsableCommand {
 
     @Option(help: "Partitions of each topic with more than one, on a private stack.")
     var partitions = 16
+
+    @Option(help: "Delivery profiles to measure: both, exact or latency.")
+    var profile = Profiles.both
+
+    @Option(help: ArgumentHelp("Use these Kafka brokers instead of a private one.", valueName: "host:port,…"))
+    var bootstrapServers: String?
+
+    @Option(help: ArgumentHelp("Use this PostgreSQL instead of a private one. [PENSTOCK_POSTGRES]", valueName: "url"))
+    var postgres: String?
+
+    @Flag(help: "Run ingest, transform and inference in one process on a private stack.")
+    var fused = false
 
     @Option(help: "Instances of each consumer of a private stack.")
     var instances = 1
@@ -83,31 +105,65 @@ struct BenchCommand: ParsableCommand {
         let load = MachineFacts.load
         let path = PipelineLocator.absolute(try pipeline ?? PipelineLocator.standard())
         let contract = try PipelineLoader.load(path: path)
+        let names = try profileNames()
+        var report: BenchReport?
+        for name in names {
+            try measure(name, contract, path: path, rates: rates, load: load, into: &report)
+        }
+        guard let report else { return }
+        if output.isJSON { try Console.print(json: report) } else { report.show() }
+    }
+
+    /// A running stack has its profile; the mock cluster has no transactions.
+    private func profileNames() throws -> [String] {
+        if running { return [try DeploymentState.ofRunning(data.directory).profile] }
+        guard inMemoryMock else { return profile.names }
+        guard profile != .exact else {
+            throw CommandFailure.usage("--profile exact needs transactions, which the mock cluster lacks")
+        }
+        return ["latency"]
+    }
+
+    private func measure(
+        _ name: String, _ contract: Pipeline, path: String, rates: [Double], load: Double,
+        into report: inout BenchReport?
+    ) throws {
         let directory = running ? data.directory : DataDirectory(path: data.path ?? "\(data.directory.path)/bench")
         var stack: BackgroundStack?
         defer { stack?.stop(seconds: 60) }
+        let environment = ProcessInfo.processInfo.environment["PENSTOCK_POSTGRES"].flatMap { $0.isEmpty ? nil : $0 }
+        let postgres = running ? nil : postgres ?? environment
         if !running {
             stack = try PrivateStack(
                 data: directory, pipelinePath: path, instances: instances, settings: set, partitions: partitions,
-                isMock: inMemoryMock
+                profile: name, isFused: fused, servers: bootstrapServers, postgres: postgres, isMock: inMemoryMock
             ).start(contract)
         }
         let state = try DeploymentState.ofRunning(directory)
-        let bench = try PathBenchmark(contract: contract, data: directory, state: state, format: format, window: window)
-        let report = BenchReport(
-            machine: try MachineFacts(loadBefore: load, connection: bench.connection), pipeline: contract.name,
-            profile: "latency", format: format.rawValue, partitions: try bench.partitions(), instances: instances,
-            settings: set, throughput: nil, latencies: [])
-        try finish(bench, report, rates: rates)
-    }
-
-    private func finish(_ bench: PathBenchmark, _ start: BenchReport, rates: [Double]) throws {
-        var report = start
-        try bench.warmUp()
-        if events > 0 { report.throughput = try bench.throughput(events: events) }
-        for rate in rates {
-            report.latencies.append(try bench.latency(rate: rate, events: max(1, Int(rate * seconds))))
+        var bench = try PathBenchmark(
+            contract: contract, data: directory, state: state, format: format, window: window,
+            postgres: postgres)
+        bench.isFused = fused
+        let partitions = try bench.partitions()
+        if report == nil {
+            report = BenchReport(
+                machine: try MachineFacts(loadBefore: load, connection: bench.connection), pipeline: contract.name,
+                format: format.rawValue, partitions: partitions, instances: instances, settings: set, runs: [])
         }
-        if output.isJSON { try Console.print(json: report) } else { report.show() }
+        var run = BenchReport.Run(
+            profile: fused ? "\(name), fused" : name, throughput: nil, latencies: [], baseline: nil)
+        try bench.warmUp()
+        if events > 0 {
+            run.throughput = try bench.throughput(events: events)
+            // The mock cluster knows no administration, so there is no scratch topic.
+            if !inMemoryMock {
+                run.baseline = try Relay(servers: bench.servers, topic: contract.topics.inputs, partitions: partitions)
+                    .measure(recordsMax: events)
+            }
+        }
+        for rate in rates {
+            run.latencies.append(try bench.latency(rate: rate, events: max(1, Int(rate * seconds))))
+        }
+        report?.runs.append(run)
     }
 }

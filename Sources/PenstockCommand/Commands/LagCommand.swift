@@ -52,6 +52,7 @@ struct GroupLag: Encodable, Sendable {
         [
             ("\(topics.root).ingest", topics.inputs), ("\(topics.root).transform", topics.events),
             ("\(topics.root).inference", topics.features), ("\(topics.root).sink", topics.predictions),
+            ("\(topics.root).labels", topics.labelInputs),
         ]
     }
 

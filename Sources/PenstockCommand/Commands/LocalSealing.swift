@@ -15,7 +15,7 @@ enum LocalSealing {
         try keys.prepare()
         let broker = "\(data.path)/key-broker"
         return SealingConfiguration(
-            brokerFolder: broker, trustedOwner: keys.ownerPublicPath,
+            brokerFolder: broker, trustedOwner: keys.ownerPublicPath, trainerKey: keys.trainerPath,
             prepare: { try keys.introduce(to: broker) },
             register: { url, certificate in
                 try keys.register(container: container, at: url, certificate: certificate)

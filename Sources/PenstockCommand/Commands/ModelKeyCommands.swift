@@ -6,6 +6,7 @@ import Cryptography
 import Foundation
 import SealedModels
 import Sealing
+import SecureMemory
 
 /// Where the key broker is.
 struct KeyBrokerOptions: ParsableArguments {

@@ -1,13 +1,13 @@
 // ModelSealCommand: `penstock model seal` makes a sealed model from files.
 
-import ArgumentParser
+public import ArgumentParser
 import Cryptography
 import Foundation
 import Inference
 import LocalDeployment
 import SealedModels
 import Sealing
-import SecureMemory
+public import SecureMemory
 
 extension LockMode: ExpressibleByArgument {}
 
@@ -110,7 +110,7 @@ extension ModelCommand {
             sealer.validitySeconds = days * 86_400
             var progress = Progress("sealing")
             let result = try sealer.seal(
-                inputs, name: model.name, version: model.version, serial: serial,
+                inputs, name: model.name, version: model.version, serial: serial, contract: model.contract,
                 usage: .init(
                     allow: delegates.isEmpty ? [.inference] : [.inference, .finetune], resealTo: delegates),
                 to: container

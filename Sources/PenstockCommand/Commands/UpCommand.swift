@@ -30,6 +30,13 @@ struct UpOptions: ParsableArguments {
     @Option(help: "Instances of each consumer.")
     var instances = 1
 
+    @Option(
+        help: "Delivery profile of the consumers: exact or latency (default: exact; latency with --in-memory-mock).")
+    var profile: String?
+
+    @Flag(help: "Run ingest, transform and inference in one process, without the topics between them.")
+    var fused = false
+
     @Option(help: "Log level of the consumers: trace, debug, info, notice, warning, error.")
     var logLevel = "info"
 
@@ -73,6 +80,13 @@ struct UpOptions: ParsableArguments {
             data: data.directory, programs: programs, pipeline: path, artifacts: artifacts.directory, broker: broker,
             postgres: chosen(postgres, "PENSTOCK_POSTGRES"))
         configuration.instances = instances
+        if let profile = chosen(profile, "PENSTOCK_PROFILE") {
+            guard ["exact", "latency"].contains(profile) else {
+                throw CommandFailure.usage("--profile: choose exact or latency")
+            }
+            configuration.profile = profile
+        }
+        configuration.isFused = fused
         configuration.logLevel = logLevel
         configuration.settings = set
         if !unsealedModel {

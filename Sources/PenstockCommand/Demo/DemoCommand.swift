@@ -17,15 +17,31 @@ struct DemoCommand: ParsableCommand {
             of its own, publishes 8,232 housing events with 60 damaged ones and 100 repeats among them, waits until each
             has its outcome, checks and prints them, and stops everything. Exit status 1 when a check fails.
 
+            With --stream it shows the closed loop instead: a model that is trained on one region, a stream that moves on to \
+            another, the alert, the retraining, the promotion and the swap, judged by labels that come a week late; the \
+            report is an HTML page. `control` is a stream in which nothing changes.
+
             Example: penstock demo
             Example: penstock demo --keep
+            Example: penstock demo --stream expansion
             """)
 
     @Flag(help: "Keep serving afterwards, until Ctrl-C, and say how to publish, consume and query.")
     var keep = false
 
-    @Option(help: "Events per second; 0 publishes as fast as it goes.")
-    var rate: Double = 2_000
+    @Option(help: "Events per second; 0 publishes as fast as it goes (default: 2000, with --stream 80).")
+    var rate: Double?
+
+    @Option(help: "Show the closed loop on a stream: expansion, original or control.")
+    var stream: StreamKind?
+
+    @Option(help: "Seed of the stream's order.")
+    var seed: UInt64 = 1
+
+    @Option(
+        help: ArgumentHelp(
+            "Where the stream's report goes (default: report.html in the data directory).", valueName: "html"))
+    var report: String?
 
     @Option(help: ArgumentHelp("Pipeline with data/analysis.csv (default: topics/housing).", valueName: "path"))
     var pipeline: String?
@@ -40,7 +56,12 @@ struct DemoCommand: ParsableCommand {
     static let settleSecondsMax = 120.0
     static let startSecondsMax = 90.0
 
+    /// Events a second of a stream: the year in less than two minutes.
+    static let streamRate = 80.0
+
     mutating func run() throws {
+        if let stream { return try runLoop(stream) }
+        let rate = rate ?? 2_000
         guard rate >= 0, rate.isFinite else { throw CommandFailure.usage("--rate: 0 or more events per second") }
         Interrupt.hold()
         let path = PipelineLocator.absolute(try pipeline ?? PipelineLocator.standard())
@@ -49,6 +70,21 @@ struct DemoCommand: ParsableCommand {
             pipelinePath: path, data: directory, rate: rate, instances: instances, isJSON: output.isJSON)
         let report = try run.execute(keep: keep)
         if let failed = report.checks.first(where: { !$0.isMet }) {
+            throw CommandFailure("the demo's check failed: \(failed.name): \(failed.detail)")
+        }
+    }
+
+    private func runLoop(_ stream: StreamKind) throws {
+        let rate = rate ?? Self.streamRate
+        guard rate > 0, rate.isFinite else { throw CommandFailure.usage("--rate: more than 0 events per second") }
+        Interrupt.hold()
+        let path = PipelineLocator.absolute(try pipeline ?? PipelineLocator.standard())
+        let directory = DataDirectory(path: data.path ?? "\(data.directory.path)/demo-\(stream.rawValue)")
+        let run = LoopRun(
+            pipelinePath: path, data: directory, kind: stream, seed: seed, rate: rate, isJSON: output.isJSON,
+            reportPath: report ?? "\(directory.path)/report.html")
+        let result = try run.execute(keep: keep)
+        if let failed = result.checks.first(where: { !$0.isMet }) {
             throw CommandFailure("the demo's check failed: \(failed.name): \(failed.detail)")
         }
     }

@@ -24,12 +24,16 @@ final class TopicReader {
     static let requestMilliseconds: Int32 = 10_000
 
     private let consumer: Consumer
+    /// What `count` has counted so far: the next offset to look at, and the records before it.
+    private var counted: [KafkaPartition: (next: Int64, records: Int)] = [:]
 
     init(configuration: KafkaConfiguration) throws {
         var configuration = configuration
         // Commands look at what is there: what retention has removed meanwhile is no error for them.
         try configuration.set("auto.offset.reset", "earliest")
         try configuration.set("fetch.wait.max.ms", "50")
+        // A topic may end with markers of transactions, which no record tells of.
+        try configuration.set("enable.partition.eof", "true")
         consumer = try Consumer(configuration: configuration)
     }
 
@@ -48,9 +52,19 @@ final class TopicReader {
         return result
     }
 
-    /// Records in the topics now.
+    /// Committed records in the topics now, counted on from the last call. Offsets alone do not tell: transactions leave
+    /// markers and aborted records between them.
     func count(_ names: [String]) throws -> Int {
-        Int(try watermarks(names).values.reduce(0) { $0 + $1.high - $1.low })
+        var total = 0
+        for (partition, found) in try watermarks(names) {
+            total += counted[partition, default: (found.low, 0)].records
+        }
+        try readAll(names, from: counted.mapValues(\.next)) { record in
+            let partition = KafkaPartition(topic: record.topic, partition: record.partition)
+            counted[partition] = (record.offset + 1, (counted[partition]?.records ?? 0) + 1)
+            total += 1
+        }
+        return total
     }
 
     /// Reads everything that is in the topics now, in order of each partition.
@@ -64,14 +78,17 @@ final class TopicReader {
         let clock = ContinuousClock()
         var deadline = clock.now + .milliseconds(Int64(Self.requestMilliseconds))
         while !open.isEmpty {
-            let count = try poll(milliseconds: 200) { record in
+            var ended: [KafkaPartition] = []
+            func take(_ record: ReadRecord) throws -> Bool {
                 let partition = KafkaPartition(topic: record.topic, partition: record.partition)
                 guard let end = open[partition], record.offset < end.high else { return true }
                 try body(record)
                 if record.offset + 1 >= end.high { open[partition] = nil }
                 return true
             }
-            if count > 0 { deadline = clock.now + .milliseconds(Int64(Self.requestMilliseconds)) }
+            let count = try poll(milliseconds: 200, onEnd: { ended.append($0) }, take)
+            for partition in ended { open[partition] = nil }
+            if count > 0 || !ended.isEmpty { deadline = clock.now + .milliseconds(Int64(Self.requestMilliseconds)) }
             guard clock.now < deadline else {
                 throw CommandFailure("no more records arrived from \(open.keys.sorted()) although they have some")
             }
@@ -97,16 +114,21 @@ final class TopicReader {
 
     private struct Stop: Error {}
 
-    private func poll(milliseconds: Int32, _ body: (ReadRecord) throws -> Bool) throws -> Int {
+    private func poll(
+        milliseconds: Int32, onEnd: (KafkaPartition) -> Void = { _ in }, _ body: (ReadRecord) throws -> Bool
+    ) throws -> Int {
         let polled: Consumer.Polled
         do {
-            polled = try consumer.pollMessages(maximum: 1_000, timeoutMilliseconds: milliseconds) { message in
-                let record = ReadRecord(
-                    topic: consumer.topicName(at: message.topicIndex) ?? "?", partition: message.partition,
-                    offset: message.offset, timestamp: message.timestampMilliseconds, key: message.key,
-                    value: message.value, headers: message.headers)
-                guard try body(record) else { throw Stop() }
-            }
+            polled = try consumer.pollMessages(
+                maximum: 1_000, timeoutMilliseconds: milliseconds,
+                onPartitionEnd: { partition, _ in onEnd(partition) },
+                onMessage: { message in
+                    let record = ReadRecord(
+                        topic: consumer.topicName(at: message.topicIndex) ?? "?", partition: message.partition,
+                        offset: message.offset, timestamp: message.timestampMilliseconds, key: message.key,
+                        value: message.value, headers: message.headers)
+                    guard try body(record) else { throw Stop() }
+                })
         } catch is Stop {
             return 1
         }

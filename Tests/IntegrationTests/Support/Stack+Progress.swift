@@ -65,7 +65,7 @@ extension Stack {
             "penstock-oracle",
             [
                 "--pipeline", directory, "--bootstrap-servers", servers, "--artifacts", artifacts, "--sink-group",
-                group(of: .sink), "--output", "json",
+                group(of: .sink), "--group-prefix", groupPrefix, "--profile", profile, "--output", "json",
             ], environment: ["PENSTOCK_POSTGRES": postgres.url()], outputPath: path)
         let exit = try await onThread { child.wait(timeoutMilliseconds: 120_000) }
         let text = TestProgram.contents(of: path) ?? ""

@@ -23,6 +23,10 @@ final class Stack: Sendable {
         var settings: [String] = []
         /// In place of the pipeline's `batch`.
         var batch: String?
+        /// Folder of transform and model; nil takes the shared one.
+        var artifacts: String?
+        /// Delivery profile of the consumers, and the promise that the oracle judges by.
+        var profile = "exact"
         /// Stages that are started by the test itself.
         var notStarted: Set<Stage> = []
     }
@@ -33,8 +37,10 @@ final class Stack: Sendable {
     /// A folder with a space in its name; holds pipeline, logs and port files.
     let directory: String
     let processes: [StageProcess]
+    let profile: String
     private let folder: TemporaryDirectory
-    private let broker: ChildProcess
+    private let broker: Mutex<ChildProcess>
+    private let brokerTopics: [String]
     private let name = TestBroker.uniqueName("stack")
 
     /// Starts a stack, lends it, and stops it in any case.
@@ -45,6 +51,7 @@ final class Stack: Sendable {
     }
 
     private init(_ options: Options) async throws {
+        profile = options.profile
         folder = try TemporaryDirectory()
         directory = folder.file("a pipeline")
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: false)
@@ -59,15 +66,19 @@ final class Stack: Sendable {
                 toFile: path, atomically: true, encoding: .utf8)
         }
         pipeline = try PipelineLoader.load(path: directory)
-        let artifacts = try await onThread { try Artifacts.folder() }
+        let artifacts = try await onThread { try options.artifacts ?? Artifacts.folder() }
         postgres = try options.server.map { try TestPostgres(on: $0) } ?? TestPostgres()
 
         let address = "\(directory)/kafka.address"
-        let topics = pipeline.topicSettings.flatMap { ["--topic", "\($0.topic):\($0.partitions)"] }
-        broker = try TestProgram.start(
-            "embedded-broker",
-            ["--data", "\(directory)/broker", "--address-file", address, "--exit-with-parent"] + topics,
-            outputPath: "\(directory)/broker.log")
+        brokerTopics = pipeline.topicSettings.flatMap { ["--topic", "\($0.topic):\($0.partitions)"] }
+        broker = Mutex(
+            try TestProgram.start(
+                "embedded-broker",
+                [
+                    "--data", "\(directory)/broker", "--address-file", address, "--listen",
+                    "127.0.0.1:\(LoopbackPort.choose())", "--exit-with-parent",
+                ] + brokerTopics,
+                outputPath: "\(directory)/broker.log"))
         guard let servers = try await TestProgram.waitFor({ TestProgram.contents(of: address) }) else {
             throw TestFailure("the broker does not start: \(TestProgram.contents(of: "\(directory)/broker.log") ?? "")")
         }
@@ -81,7 +92,7 @@ final class Stack: Sendable {
                         stage, instance: "\(number)",
                         arguments: [
                             "--pipeline", directory, "--artifacts", artifacts, "--bootstrap-servers", self.servers,
-                            "--group", "\(name).\(stage.rawValue)", "--exit-with-parent",
+                            "--group", "\(name).\(stage.rawValue)", "--profile", options.profile, "--exit-with-parent",
                             // The mock's rebalances wait for a missing member until its session is over.
                             "--set", "kafka.consumer.session.timeout.ms=3000",
                             "--set", "kafka.consumer.heartbeat.interval.ms=200",
@@ -122,8 +133,10 @@ final class Stack: Sendable {
     /// Kills what still runs.
     private func tearDown() {
         for process in processes { process.kill() }
-        broker.kill()
+        killBroker()
     }
+
+    var groupPrefix: String { name }
 
     func group(of stage: Stage) -> String { "\(name).\(stage.rawValue)" }
 
@@ -132,9 +145,24 @@ final class Stack: Sendable {
     /// The first instance of a stage.
     subscript(_ stage: Stage) -> StageProcess { instances(of: stage)[0] }
 
-    var processIDs: [Int32] { processes.compactMap(\.processID) + [broker.processID] }
+    var processIDs: [Int32] { processes.compactMap(\.processID) + [broker.withLock { $0.processID }] }
 
-    func killBroker() { broker.kill() }
+    func killBroker() { _ = broker.withLock { $0.kill() } }
+
+    /// Starts the broker again on its data and its address.
+    /// - Parameter faults: one a line, for requests to come.
+    func startBroker(faults: [String] = []) throws {
+        let path = "\(directory)/faults"
+        try faults.joined(separator: "\n").write(toFile: path, atomically: true, encoding: .utf8)
+        let started = try TestProgram.start(
+            "embedded-broker",
+            [
+                "--data", "\(directory)/broker", "--address-file", "\(directory)/kafka.address.again", "--listen",
+                servers,
+                "--faults", path, "--exit-with-parent",
+            ] + brokerTopics, outputPath: "\(directory)/broker.log")
+        broker.withLock { $0 = started }
+    }
 
     /// What the processes said last, for messages of failed tests.
     var logTails: String {

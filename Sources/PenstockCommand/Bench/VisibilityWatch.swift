@@ -1,12 +1,13 @@
-// PredictionWatch: notes when each prediction becomes visible to a consumer of the predictions topic.
+// VisibilityWatch: notes when each event becomes visible to a read_committed consumer of a topic.
 
 import Foundation
 import Kafka
 import LocalDeployment
 import Synchronization
 
-/// A consumer of the predictions topic on a thread of its own.
-final class PredictionWatch: Sendable {
+/// A consumer of one topic on a thread of its own. Predictions hold the publisher's id as JSON, internal records as it is
+/// (docs/formats.md): either way the id is found by its prefix, and ends with the event's number.
+final class VisibilityWatch: Sendable {
     private struct State {
         /// Microseconds since the Unix epoch by event number; 0 until it came.
         var arrivals: [Int64]
@@ -21,12 +22,12 @@ final class PredictionWatch: Sendable {
 
     /// Starts at the topic's end; returns when it reads.
     /// - Parameter idPrefix: the ids of the events are this, `-` and their number.
-    init(configuration: KafkaConfiguration, topic: String, idPrefix: String, events: Int) throws {
+    init(configuration: KafkaConfiguration, topic: String, idPrefix: String, events: Int, isMock: Bool) throws {
         var configuration = configuration
-        // As quick as the stages; see `MockBrokerProvider.consumerSettings`.
-        try configuration.set("fetch.wait.max.ms", "1")
+        // As quick as the stages on a broker that answers an empty fetch only when its wait is over.
+        try configuration.set("fetch.wait.max.ms", isMock ? "1" : "100")
         state = Mutex(State(arrivals: Array(repeating: 0, count: events)))
-        self.idPrefix = Array("\"id\":\"\(idPrefix)-".utf8)
+        self.idPrefix = Array("\(idPrefix)-".utf8)
         consumer = try Consumer(configuration: configuration)
         let wait = TopicReader.requestMilliseconds
         let partitions = try consumer.topics(named: [topic], timeoutMilliseconds: wait).flatMap(\.partitions)
@@ -47,7 +48,7 @@ final class PredictionWatch: Sendable {
             return (state.arrivals, state.failure)
         }
         consumer.wake()
-        if let failure { throw CommandFailure("cannot read the predictions: \(failure)") }
+        if let failure { throw CommandFailure("cannot read what becomes visible: \(failure)") }
         return arrivals
     }
 
@@ -68,7 +69,7 @@ final class PredictionWatch: Sendable {
         }
     }
 
-    /// The event number in a prediction's JSON, or nil when it is none of ours.
+    /// The event number in a record, or nil when it is none of ours.
     private func number(in value: RawSpan?) -> Int? {
         guard let value else { return nil }
         return value.withUnsafeBytes { bytes in

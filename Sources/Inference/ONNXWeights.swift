@@ -1,0 +1,30 @@
+// ONNXWeights: the float initialisers of a model as numbers, for going on with its training.
+
+/// One float initialiser.
+public struct ONNXWeights: Sendable {
+    public var name: String
+    public var dims: [Int]
+    /// Row-major.
+    public var values: [Float]
+
+    /// The float initialisers of a model, in the order of the file.
+    ///
+    /// - Throws: `ONNXError` for bytes that are no model within `limits`.
+    public static func read(_ bytes: RawSpan, limits: ONNXLimits = ONNXLimits()) throws(ONNXError) -> [ONNXWeights] {
+        let reader = ONNXReader(limits: limits)
+        let model = try reader.read(bytes)
+        var total = 0
+        var weights: [ONNXWeights] = []
+        for tensor in model.initializers where tensor.type == .float {
+            total += tensor.count
+            guard total <= limits.weightElementsMax else {
+                throw ONNXError(.tooLarge, "the model has more than weightElementsMax, \(limits.weightElementsMax)")
+            }
+            var values = [Float](repeating: 0, count: tensor.count)
+            var target = values.mutableSpan
+            try reader.floats(tensor, bytes, into: &target)
+            weights.append(ONNXWeights(name: tensor.name, dims: tensor.dims, values: values))
+        }
+        return weights
+    }
+}

@@ -1,0 +1,68 @@
+// promotion-gate: registered candidates and signed decisions in, promotions out.
+
+import ArgumentParser
+import EventContracts
+import Foundation
+import Logging
+import ModelStore
+import PipelineContract
+import PromotionStage
+import Registry
+import RegistryRuntime
+import StageCommand
+import StageRuntime
+import Transforms
+
+@main
+struct Program: StageProgram {
+    static let configuration = CommandConfiguration(
+        commandName: "promotion-gate",
+        abstract: "Decides which candidate serves, by policy or by a signed decision.",
+        discussion: """
+            Checks each registered candidate's file, contract, comparison with production and latency, and writes approval \
+            and promotion, or the rejection with its reason. Decisions of people come over the control topic and count when \
+            an approver's key has signed them (see `penstock models approve`).
+
+            Example: promotion-gate --pipeline topics/housing --bootstrap-servers localhost:9092
+            Example: promotion-gate --manual --approvers owner.pub.pem --pipeline topics/housing
+            """)
+
+    @OptionGroup var options: StageOptions
+    @OptionGroup var model: ModelOptions
+
+    @Flag(help: "Candidates that pass wait for a signed approval.")
+    var manual = false
+
+    @Option(help: "PEM files of the approvers' public keys, separated by commas. [PENSTOCK_APPROVERS]")
+    var approvers: String?
+
+    @Option(help: "Test rows that a comparison needs.")
+    var rowsMin: Int?
+
+    func execute() async -> Int32 {
+        let definition = StageDefinition(stage: "promotion", program: "promotion-gate", writesTopics: false) {
+            [$0.topics.models]
+        }
+        var policy = GatePolicy()
+        policy.isAutomatic = !manual
+        if let rowsMin { policy.rowsMin = rowsMin }
+        let environment = ProcessInfo.processInfo.environment
+        let keys = (approvers ?? environment["PENSTOCK_APPROVERS"] ?? "").split(separator: ",").map(String.init)
+        return await ControlMain.run(definition, options: options) { [policy, choice = model.choice] parts in
+            let configuration = parts.configuration
+            let pipeline = configuration.pipeline
+            let fitted = try FittedTransform.load(for: pipeline)
+            let logger = parts.logger
+            try GateRunner(
+                gate: PromotionGate(policy: policy, contract: Hexadecimal.text(fitted.contractHash)),
+                model: pipeline.model.name, basePath: pipeline.model.manifestPath, topics: pipeline.topics,
+                store: try choice.store(
+                    folder: configuration.modelFolder, basePath: pipeline.model.manifestPath, opensModels: false,
+                    warn: { logger.critical("\($0)") }),
+                verifier: try ApproverKeys(paths: keys), consumer: configuration.settings.consumer,
+                producer: configuration.producer, startMilliseconds: configuration.settings.startMillisecondsMax,
+                control: parts.control, health: parts.health, logger: logger
+            ).run { RegistryClock.now }
+        }
+    }
+}

@@ -1,0 +1,286 @@
+// ExactDeliveryTests: transactions of a stage against the embedded broker, with its requests made to go wrong.
+
+import EmbeddedBroker
+import EventContracts
+import Kafka
+import Logging
+import Observability
+import Synchronization
+import TestSupport
+import Testing
+
+@testable import StageRuntime
+
+/// A broker in this process, the topics of one echo stage, and runners in the profile `exact`.
+final class ExactHarness: Sendable {
+    let broker: EmbeddedBroker
+    let input: String
+    let output: String
+    let group = TestBroker.uniqueName("group")
+    let log = EchoProcessor.Log()
+    let registry = MetricsRegistry()
+    private let directory: TemporaryDirectory
+    private let partitions: Int
+
+    init(partitions: Int) async throws {
+        directory = try TemporaryDirectory()
+        broker = try await EmbeddedBroker.start(BrokerOptions(directory: directory.file("log")))
+        input = TestBroker.uniqueName("in")
+        output = TestBroker.uniqueName("out")
+        self.partitions = partitions
+        for topic in [input, output] { try await broker.createTopic(topic, partitions: partitions) }
+        try await broker.createTopic("\(input).dlq", partitions: 1)
+    }
+
+    static func with<R>(partitions: Int = 1, _ body: (ExactHarness) async throws -> R) async throws -> R {
+        let harness = try await ExactHarness(partitions: partitions)
+        do {
+            let result = try await body(harness)
+            await harness.broker.stop()
+            return result
+        } catch {
+            await harness.broker.stop()
+            throw error
+        }
+    }
+
+    private func configured(_ configuration: KafkaConfiguration) throws -> KafkaConfiguration {
+        var configuration = configuration
+        try configuration.set("statistics.interval.ms", "0")
+        return configuration
+    }
+
+    func start(
+        _ slot: String = "a", readsHeaders: Bool = false,
+        change: @Sendable (inout ExactDelivery.Settings) -> Void = { _ in },
+        onBatch: @escaping @Sendable ([String]) throws -> Void = { _ in }
+    ) throws -> RunningStage {
+        var consumer = try configured(
+            KafkaConfiguration.consumerDefaults(
+                bootstrapServers: broker.bootstrapServers, group: group, clientID: slot))
+        try consumer.set("session.timeout.ms", "3000")
+        try consumer.set("heartbeat.interval.ms", "200")
+        try consumer.makeStaticMember("\(group).\(slot)")
+        var producer = try configured(
+            KafkaConfiguration.producerDefaults(bootstrapServers: broker.bootstrapServers, clientID: slot))
+        try producer.makeTransactional("\(group).\(slot)")
+        var settings = StageSettings(
+            stage: "echo", group: group, instance: slot, inputTopics: [input], readsHeaders: readsHeaders,
+            consumer: consumer, batch: BatchLimits(recordsMax: 64, bytesMax: 1 << 20, deadlineMicroseconds: 2_000))
+        settings.drainMillisecondsMax = 10_000
+        var delivery = ExactDelivery.Settings(
+            outputs: OutputSettings(
+                producer: producer, outputTopics: [output], module: "EchoStage", deadLetterStage: .transformation))
+        delivery.requestMillisecondsMax = 500
+        change(&delivery)
+        let metrics = StageMetrics(registry: registry, stage: "echo", group: group)
+        let final = delivery
+        return try RunningStage(settings: settings, metrics: metrics) { [log] logger in
+            (
+                EchoProcessor(log: log, onBatch: onBatch),
+                ExactDelivery(settings: final, metrics: metrics, logger: logger)
+            )
+        }
+    }
+
+    func publish(_ range: Range<Int>, prefix: String = "v") throws {
+        let producer = try Producer(
+            configuration: try configured(
+                KafkaConfiguration.producerDefaults(bootstrapServers: broker.bootstrapServers, clientID: "test")))
+        let topic = try producer.registerTopic(input)
+        for number in range {
+            let (key, value) = (Array("k\(number % 7)".utf8), Array("\(prefix)\(number)".utf8))
+            try producer.produce(topic: topic, key: key.span.bytes, value: value.span.bytes)
+        }
+        try producer.flush(timeoutMilliseconds: 10_000)
+    }
+
+    /// All committed records of a topic.
+    func read(_ topic: String, partitions: Int? = nil) throws -> [TestRecord] {
+        var configuration = try configured(
+            KafkaConfiguration.consumerDefaults(
+                bootstrapServers: broker.bootstrapServers, group: "reader", clientID: "reader"))
+        try configuration.set("enable.partition.eof", "true")
+        let consumer = try Consumer(configuration: configuration)
+        let places = (0..<(partitions ?? self.partitions)).map { KafkaPartition(topic: topic, partition: Int32($0)) }
+        try consumer.assign(places.map { ($0, KafkaOffset.beginning) })
+        var records: [TestRecord] = []
+        var ended: Set<KafkaPartition> = []
+        let deadline = ContinuousClock.now.advanced(by: .seconds(20))
+        while ended.count < places.count, ContinuousClock.now < deadline {
+            _ = consumer.pollMessages(
+                maximum: 1_000, timeoutMilliseconds: 100, onPartitionEnd: { place, _ in ended.insert(place) },
+                onMessage: { records.append(TestRecord($0)) })
+        }
+        return records
+    }
+
+    /// Waits until the group stands at the end of its input, and the output holds exactly the echoes of that range.
+    func expectEchoes(of range: Range<Int>) async throws {
+        let watch = try Consumer(
+            configuration: try configured(
+                KafkaConfiguration.consumerDefaults(
+                    bootstrapServers: broker.bootstrapServers, group: group, clientID: "watch")))
+        let isDone = try await TestProgram.waitFor(timeoutMilliseconds: 30_000) {
+            try watch.lag(ofTopics: [input], timeoutMilliseconds: 5_000).allSatisfy { $0.lag == 0 } ? true : nil
+        }
+        #expect(isDone == true)
+        let texts = try read(output).compactMap(\.text)
+        #expect(texts.count == range.count)
+        #expect(Set(texts) == Set(range.map { "V\($0)" }))
+    }
+
+    func count(_ outcome: String) -> Int {
+        let line = "penstock_transactions_total{stage=\"echo\",outcome=\"\(outcome)\"} "
+        return registry.exposition().split(separator: "\n").first { $0.hasPrefix(line) }
+            .flatMap { Int($0.dropFirst(line.count)) } ?? 0
+    }
+}
+
+@Suite("Exact delivery", .serialized)
+struct ExactDeliveryTests {
+    @Test("Each record comes out once and in order, many in a transaction, and the offsets are inside")
+    func echo() async throws {
+        try await ExactHarness.with(partitions: 4) { harness in
+            try harness.publish(0..<2_000)
+            let stage = try harness.start()
+            try await harness.expectEchoes(of: 0..<2_000)
+            for key in 0..<7 {
+                let mine = try harness.read(harness.output).filter { $0.key == Array("k\(key)".utf8) }
+                    .compactMap { $0.text.flatMap { Int($0.dropFirst()) } }
+                #expect(mine == mine.sorted())
+            }
+            let committed = harness.count("committed")
+            #expect(committed > 0 && committed < 200, "\(committed) transactions for 2,000 records")
+            #expect(harness.count("aborted") == 0)
+            let outcome = try await stage.stop()
+            #expect(throws: Never.self) { try outcome?.get() }
+        }
+    }
+
+    @Test("The answer to the end of a transaction is lost: its outcome is looked up, nothing is repeated")
+    func lostAnswer() async throws {
+        try await ExactHarness.with { harness in
+            let stage = try harness.start()
+            #expect(try await stage.becomesReady())
+            for (number, fault) in [Fault.stall, .disconnectAfter, .disconnectBefore, .stall].enumerated() {
+                harness.broker.faults.add(fault, to: .endTransaction)
+                try harness.publish(number * 100..<number * 100 + 100)
+                try await harness.expectEchoes(of: 0..<number * 100 + 100)
+            }
+            #expect(harness.broker.faults.remaining(.endTransaction) == 0)
+            let outcome = try await stage.stop()
+            #expect(throws: Never.self) { try outcome?.get() }
+        }
+    }
+
+    @Test("Errors, delays and disconnects in every request of a transaction: aborted, read again, each record once")
+    func brokenRequests() async throws {
+        try await ExactHarness.with(partitions: 2) { harness in
+            let stage = try harness.start()
+            #expect(try await stage.becomesReady())
+            let requests: [APIKey] = [
+                .addPartitionsToTransaction, .produce, .addOffsetsToTransaction, .transactionOffsetCommit,
+                .endTransaction,
+            ]
+            var end = 0
+            for request in requests {
+                for fault in [Fault.delay(milliseconds: 300), .disconnectBefore, .disconnectAfter, .stall] {
+                    // The publisher of the test would meet it.
+                    if request == .produce, fault == .stall { continue }
+                    harness.broker.faults.add(fault, to: request)
+                    try harness.publish(end..<end + 20)
+                    end += 20
+                    try await harness.expectEchoes(of: 0..<end)
+                }
+            }
+            // ILLEGAL_GENERATION: the transaction is aborted, the batch read again.
+            harness.broker.faults.add(.error(ProtocolError(code: 22)), to: .transactionOffsetCommit)
+            try harness.publish(end..<end + 20)
+            try await harness.expectEchoes(of: 0..<end + 20)
+            #expect(harness.count("aborted") > 0)
+            let outcome = try await stage.stop()
+            #expect(throws: Never.self) { try outcome?.get() }
+        }
+    }
+
+    @Test("A runner that dies in the middle leaves nothing visible; the next one on its slot does the work once")
+    func death() async throws {
+        try await ExactHarness.with(partitions: 2) { harness in
+            // Transactions that do not end by themselves, so that the death finds one open.
+            let first = try harness.start(change: {
+                $0.idleMilliseconds = 60_000
+                $0.busyMilliseconds = 60_000
+                $0.batchesMax = 1_000
+            })
+            #expect(try await first.becomesReady())
+            try harness.publish(0..<300)
+            _ = try await TestProgram.waitFor { harness.log.processed.count == 300 ? true : nil }
+            try await first.kill()
+            #expect(try harness.read(harness.output).isEmpty)
+            let second = try harness.start()
+            try await harness.expectEchoes(of: 0..<300)
+            try await second.stop()
+        }
+    }
+
+    @Test("A second process on the same slot: the first one ends with a message and commits nothing more")
+    func fenced() async throws {
+        try await ExactHarness.with { harness in
+            let first = try harness.start()
+            #expect(try await first.becomesReady())
+            try harness.publish(0..<50)
+            try await harness.expectEchoes(of: 0..<50)
+            let second = try harness.start()
+            let outcome = try await TestProgram.waitFor(timeoutMilliseconds: 30_000) {
+                first.outcome
+            }
+            guard case .failure(let failure) = outcome else {
+                Issue.record("the first process goes on: \(String(describing: outcome))")
+                return
+            }
+            #expect(failure.message.contains("slot"), "\(failure.message)")
+            try harness.publish(50..<100)
+            try await harness.expectEchoes(of: 0..<100)
+            try await second.stop()
+        }
+    }
+
+    @Test("A record whose output the broker finds too large becomes a dead letter, its neighbours go through")
+    func oversized() async throws {
+        try await ExactHarness.with { harness in
+            let stage = try harness.start()
+            #expect(try await stage.becomesReady())
+            try harness.publish(0..<20)
+            try harness.publish(20..<21, prefix: "big")
+            try harness.publish(21..<40)
+            let letter = try await TestProgram.waitFor(timeoutMilliseconds: 30_000) {
+                try harness.read("\(harness.input).dlq", partitions: 1).first
+            }
+            #expect(letter?.text == "big20")
+            let isDone = try await TestProgram.waitFor { harness.log.processed.contains("v39") ? true : nil }
+            #expect(isDone == true)
+            let outcome = try await stage.stop()
+            #expect(throws: Never.self) { try outcome?.get() }
+            #expect(Set(try harness.read(harness.output).compactMap(\.text)).count == 39)
+            #expect(try harness.read("\(harness.input).dlq", partitions: 1).count == 1)
+        }
+    }
+
+    @Test("Members come and go under load: partitions move between slots and each record stays once")
+    func rebalances() async throws {
+        try await ExactHarness.with(partitions: 4) { harness in
+            let first = try harness.start("a")
+            #expect(try await first.becomesReady())
+            try harness.publish(0..<500)
+            let second = try harness.start("b")
+            try harness.publish(500..<1_000)
+            #expect(try await second.becomesReady())
+            try harness.publish(1_000..<1_500)
+            try await second.stop()
+            try harness.publish(1_500..<2_000)
+            try await harness.expectEchoes(of: 0..<2_000)
+            try await first.stop()
+        }
+    }
+}
