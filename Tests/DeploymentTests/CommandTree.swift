@@ -28,7 +28,7 @@ final class CommandTree: Decodable, Sendable {
     static let programs = [
         "penstock", "ingest-consumer", "transform-consumer", "inference-consumer", "retraining-consumer",
         "promotion-gate", "prediction-sink",
-        "embedded-broker", "penstock-oracle",
+        "embedded-broker", "key-broker", "penstock-oracle",
     ]
 
     static func of(_ program: String) async throws -> CommandTree {
