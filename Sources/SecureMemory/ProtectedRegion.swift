@@ -62,7 +62,8 @@ import Glibc
     }
 
     deinit {
-        unsafe penstock_wipe(base, UInt(byteCount))
+        // Writable again first: `protect()` may have made it read-only.
+        wipe()
         unsafe munmap(mapping, mappedBytes)
     }
 
