@@ -20,6 +20,7 @@ let nio: [Target.Dependency] = [
     .product(name: "NIOPosix", package: "swift-nio"),
     .product(name: "NIOHTTP1", package: "swift-nio"),
 ]
+let tls = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 
 func library(_ name: String, _ dependencies: [Target.Dependency], _ settings: [SwiftSetting] = strict) -> Target {
     .target(name: name, dependencies: dependencies, swiftSettings: settings)
@@ -48,12 +49,14 @@ let package = Package(
         .executable(name: "retraining-consumer", targets: ["retraining-consumer"]),
         .executable(name: "promotion-gate", targets: ["promotion-gate"]),
         .executable(name: "embedded-broker", targets: ["embedded-broker"]),
+        .executable(name: "key-broker", targets: ["key-broker"]),
         .executable(name: "penstock-oracle", targets: ["penstock-oracle"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     ],
     targets: [
@@ -66,15 +69,28 @@ let package = Package(
         .target(name: "CProcess"),
         .target(name: "CChecksum"),
         .target(name: "CVectorKernels", linkerSettings: [.linkedLibrary("m")]),
+        .target(name: "CSecureMemory"),
 
         // Wrappers.
         library("Kafka", ["CRdKafka"], strictMemory),
         library("Postgres", ["CLibPQ"], strictMemory),
         library("Cryptography", ["COpenSSL"], strictMemory),
+        library("SecureMemory", ["CSecureMemory"], strictMemory),
         library("Tensor", ["COpenBLAS", "CVectorKernels"], strictMemory),
         library("JSONColumns", ["CSimdJSON"], strictMemory),
         library("ProcessControl", ["CProcess"], strictMemory),
         library("EmbeddedLog", ["CChecksum"], strictMemory),
+
+        // Sealed models.
+        library("Sealing", ["Cryptography", "SecureMemory"]),
+        library("Attestation", ["Sealing", "Cryptography", "SecureMemory", tls] + nio),
+        library("SealedModels", ["Attestation", "Sealing", "Cryptography", "SecureMemory", "Inference", "Tensor"]),
+        library(
+            "SealedStore", ["SealedModels", "Sealing", "ModelStore", "Inference", "EventContracts"]),
+        library("KeyBroker", ["Attestation", "Sealing", "Cryptography", "SecureMemory", tls] + nio),
+        program(
+            "key-broker",
+            ["KeyBroker", "Sealing", "SecureMemory", "Observability", "ProcessControl", logging, argumentParser]),
 
         // Records, contracts, models.
         library("EventContracts", ["Cryptography"]),
@@ -129,7 +145,8 @@ let package = Package(
             "StageCommand",
             [
                 "StageRuntime", "MonitorRuntime", "Kafka", "EventContracts", "PipelineContract", "Observability",
-                "ProcessControl", logging, argumentParser,
+                "ProcessControl", "ModelStore", "SealedStore", "SealedModels", "Sealing", "SecureMemory",
+                "Attestation", logging, argumentParser,
             ]),
         program(
             "ingest-consumer",
@@ -147,7 +164,8 @@ let package = Package(
             "inference-consumer",
             [
                 "StageCommand", "StageRuntime", "IngestStage", "TransformStage", "InferenceStage", "ModelServing",
-                "ModelStore", "Inference", "Tensor",
+                "ModelStore", "SealedStore", "SealedModels", "Sealing", "SecureMemory", "Attestation", "Inference",
+                "Tensor",
                 "Transforms", "PipelineContract", "EventContracts", "Observability", "ProcessControl", logging,
                 argumentParser,
             ]),
@@ -203,7 +221,8 @@ let package = Package(
             [
                 "LocalDeployment", "Kafka", "Postgres", "PipelineContract", "EventContracts", "Transforms", "Training",
                 "Drift", "Inference", "SinkStage", "StageRuntime", "Tensor", "Registry", "RegistryRuntime",
-                "PromotionStage", "Cryptography", argumentParser,
+                "PromotionStage", "Cryptography", "SealedModels", "Sealing", "SecureMemory", "Attestation",
+                argumentParser,
             ]),
         program("penstock", ["PenstockCommand", argumentParser]),
         library("Oracle", ["Kafka", "Postgres", "Cryptography", yams]),
@@ -230,6 +249,13 @@ let package = Package(
             "EmbeddedBrokerTests",
             ["EmbeddedBroker", "EmbeddedLog", "Kafka", "ProcessControl", "TestSupport", "embedded-broker"] + nio,
             exclude: ["Fixtures"]),
+        test("SealingTests", ["Sealing", "Cryptography", "SecureMemory"], exclude: ["Fixtures"]),
+        test(
+            "KeyBrokerTests",
+            [
+                "KeyBroker", "Attestation", "SealedModels", "Sealing", "Cryptography", "SecureMemory", "ProcessControl",
+                "Inference", "TestSupport", "penstock",
+            ]),
         test("EventContractsTests", ["EventContracts", "Cryptography"]),
         test("RegistryTests", ["Registry", "EventContracts"]),
         test(

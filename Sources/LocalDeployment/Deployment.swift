@@ -23,6 +23,8 @@ public struct DeploymentConfiguration: Sendable {
     /// Ingest, transform and inference in one process.
     public var isFused = false
     public var logLevel = "info"
+    /// The key broker through which the sealed model is opened; nil loads the model unsealed.
+    public var sealing: SealingConfiguration?
     /// Further `--set` options of the consumers.
     public var settings: [String] = []
 
@@ -98,17 +100,20 @@ public struct Deployment {
         let hasBroker = try configuration.broker.launch(data: data) != nil
         if hasBroker { children.append(brokerChild) }
         if configuration.postgres == nil { children.append(postgresChild) }
+        if let sealing = configuration.sealing { children.append(keyBrokerChild(sealing)) }
         for (rank, stage) in Self.stages.enumerated()
         where !configuration.isFused || stage == Self.fused || stage == Self.sink {
             var after = hasBroker ? [Self.broker] : []
             if stage == Self.sink, configuration.postgres == nil { after.append(Self.postgres) }
+            if Self.modelReaders.contains(stage), configuration.sealing != nil { after.append(Self.keyBroker) }
             for instance in 1...max(1, configuration.instances) {
                 children.append(stageChild(stage, instance: instance, after: after, rank: rank))
             }
         }
         guard configuration.hasMonitors else { return children }
         for name in Self.loop {
-            children.append(stageChild(name, instance: nil, after: hasBroker ? [Self.broker] : [], rank: 0))
+            let keys = Self.modelReaders.contains(name) && configuration.sealing != nil ? [Self.keyBroker] : []
+            children.append(stageChild(name, instance: nil, after: (hasBroker ? [Self.broker] : []) + keys, rank: 0))
         }
         for monitor in Self.monitors {
             var after = hasBroker ? [Self.broker] : []
@@ -182,6 +187,7 @@ public struct Deployment {
             configuration.profile, "--log-level", configuration.logLevel, "--exit-with-parent",
         ]
         arguments += (configuration.broker.consumerSettings + configuration.settings).flatMap { ["--set", $0] }
+        arguments += try sealingArguments(stage)
         if configuration.isFused, stage == Self.fused { arguments += ["--stages", "ingest,transform,inference"] }
         var environment = ["OPENBLAS_NUM_THREADS": "1"]
         if stage == Self.sink {

@@ -75,6 +75,15 @@ public struct TrainCommand: ParsableCommand {
             valueName: "folder"))
     var artifacts: String?
 
+    @Flag(help: "Seal the model: no plaintext model is written. Writes model.smc where model.json would stand.")
+    var seal = false
+
+    @Option(
+        help: ArgumentHelp(
+            "Folder of owner.pem and trainer.pem for --seal, made when absent (default: keys in the data directory).",
+            valueName: "folder"))
+    var keys: String?
+
     @Option(help: "Form of the result: text or json.")
     var output = Output.text
 
@@ -94,7 +103,7 @@ public struct TrainCommand: ParsableCommand {
     public func run() throws {
         let pipeline = try PipelineLoader.load(path: pipeline)
         let manifestPath = FitCommand.artifact(pipeline.model.manifestPath, override: artifacts)
-        try ModelExport.checkOwner(of: manifestPath, name: pipeline.model.name)
+        if !seal { try ModelExport.checkOwner(of: manifestPath, name: pipeline.model.name) }
         let transform = try FeatureTransform(
             loadingFor: pipeline, path: FitCommand.artifact(pipeline.features.transformPath, override: artifacts))
         guard let time = time ?? pipeline.input.eventTimeField else {
@@ -113,9 +122,15 @@ public struct TrainCommand: ParsableCommand {
         display.finish()
         let exported = ModelExport.export(
             outcome, pipeline: pipeline, transform: transform, manifestPath: manifestPath)
-        let onnxPath = try ModelExport.write(exported, manifestPath: manifestPath)
+        let paths: [String]
+        if seal {
+            let transformPath = FitCommand.artifact(pipeline.features.transformPath, override: artifacts)
+            paths = [try TrainedModelSealing(keys: keys).seal(exported, transformPath, beside: manifestPath)]
+        } else {
+            paths = [try ModelExport.write(exported, manifestPath: manifestPath), manifestPath]
+        }
         switch output {
-        case .text: Console.print(text(outcome, exported.manifest, paths: [onnxPath, manifestPath]))
+        case .text: Console.print(text(outcome, exported.manifest, paths: paths))
         case .json: Console.write(String(decoding: try exported.manifest.encoded(), as: UTF8.self), to: 1)
         }
     }

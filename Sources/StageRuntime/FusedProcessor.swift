@@ -26,6 +26,7 @@ where First.Output == OutputBatch, Second.Output == OutputBatch {
     }
 
     public var rewind: Rewind? { first.rewind }
+    public var obstacle: String? { first.obstacle ?? second.obstacle }
 
     public mutating func rebuild(_ batch: RecordBatch, context: ProcessingContext) throws {
         try first.rebuild(batch, context: context)

@@ -1,5 +1,6 @@
 // StageControl: how other threads ask a runner to stop.
 
+import Dispatch
 import Synchronization
 
 /// Thrown where a start-up gives up because a stop was requested; the process ends with 0.
@@ -15,6 +16,8 @@ public final class StageControl: Sendable {
     }
 
     private let state = Mutex(State())
+    /// Raised by the first request to stop.
+    private let stopped = DispatchSemaphore(value: 0)
 
     public init() {}
 
@@ -26,6 +29,17 @@ public final class StageControl: Sendable {
         }
         // After the unlock: it calls into the client.
         wake?()
+        stopped.signal()
+    }
+
+    /// Waits for a stop, for a start-up that has to try again later. Returns true when one was requested.
+    public func waitForStop(seconds: Int) -> Bool {
+        guard !isStopRequested, stopped.wait(timeout: .now() + .seconds(seconds)) == .timedOut else {
+            // Others that wait must see it too.
+            stopped.signal()
+            return true
+        }
+        return false
     }
 
     public var isStopRequested: Bool { state.withLock { $0.isStopRequested } }

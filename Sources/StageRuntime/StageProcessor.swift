@@ -52,6 +52,10 @@ public protocol StageProcessor: SendableMetatype {
     /// State to rebuild from the input when a partition is assigned; nil for none.
     var rewind: Rewind? { get }
 
+    /// Why no batch can be processed now, one sentence; nil when one can. The runner pauses its partitions meanwhile, keeps
+    /// the batch in hand, commits nothing of it, and asks again.
+    var obstacle: String? { get }
+
     func makeOutput() -> Output
 
     /// Replays records before the first unprocessed one. Must have no effect but on the processor's state.
@@ -66,6 +70,7 @@ public protocol StageProcessor: SendableMetatype {
 
 extension StageProcessor {
     public var rewind: Rewind? { nil }
+    public var obstacle: String? { nil }
     public mutating func rebuild(_ batch: RecordBatch, context: ProcessingContext) throws {}
     public mutating func forget(_ partitions: [TopicPartition]) {}
 }

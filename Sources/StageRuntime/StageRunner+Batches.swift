@@ -169,6 +169,7 @@ extension StageRunner {
 
     private func process() throws(StageFailure) -> Obstruction? {
         guard let batch = work?.batch else { return nil }
+        if let reason = processor.obstacle { return .later(reason) }
         guard delivery.batchesInFlight < delivery.batchesInFlightMax else { return .inFlight }
         // A suspicious chunk travels alone: what dies with it dies of it.
         if batch.chunk != nil, delivery.batchesInFlight > 0 { return .inFlight }

@@ -12,6 +12,9 @@ import ModelStore
 import Observability
 import PipelineContract
 import ProcessControl
+import SealedModels
+import SealedStore
+import Sealing
 import StageCommand
 import StageRuntime
 import Tensor
@@ -24,6 +27,9 @@ struct Program: StageProgram {
         commandName: "inference-consumer",
         abstract: "Runs the pipeline's model on its features and writes predictions.",
         discussion: """
+            Opens sealed models through a key broker: verifies them, attests, has the key released, decrypts into protected
+            memory. While the first one cannot be opened it consumes nothing.
+
             Example: inference-consumer --pipeline topics/housing/pipeline.yaml --bootstrap-servers localhost:9092
 
             With --stages it takes the stages before it into its own process: the same code and the same promise, without the
@@ -40,6 +46,7 @@ struct Program: StageProgram {
     }
 
     @OptionGroup var options: StageOptions
+    @OptionGroup var model: ModelOptions
 
     @Option(help: "Stages in this process: inference, or transform,inference, or ingest,transform,inference.")
     var stages = Stages.inference
@@ -98,7 +105,7 @@ struct Program: StageProgram {
         guard isStarted else { throw StageFailure("No thread could be started") }
     }
 
-    private func makeInference(_ parts: StageParts) throws -> InferenceProcessor {
+    private func makeInference(_ parts: StageParts) throws -> LeasedProcessor {
         let pipeline = parts.configuration.pipeline
         let environment = ProcessInfo.processInfo.environment
         let notices = [
@@ -106,19 +113,18 @@ struct Program: StageProgram {
         ]
         for notice in notices.compactMap({ $0 }) { parts.logger.warning("\(notice)") }
         let fitted = try FittedTransform.load(for: pipeline)
-        let logger = parts.logger
+        let gate = LeaseGate()
+        let store = try ModelOpening(parts: parts, options: model.choice).store(gate)
         let watcher = try ModelWatcher(
-            configuration: parts.configuration.settings.consumer, modelsTopic: pipeline.topics.models,
-            store: UnsealedModelStore(folder: parts.configuration.modelFolder) { logger.warning("\($0)") },
+            configuration: parts.configuration.settings.consumer, modelsTopic: pipeline.topics.models, store: store,
             requirements: .init(
                 model: pipeline.model.name, contractHash: fitted.contractHash,
                 threshold: pipeline.model.decisionThreshold, recordsMax: pipeline.batching.recordsMax),
             startMilliseconds: parts.configuration.settings.startMillisecondsMax, control: parts.control,
-            logger: logger)
-        // Without a registered version the pipeline's own model serves.
-        let source =
+            logger: parts.logger)
+        let source = try ModelOpening(parts: parts, options: model.choice).open(store) {
             try watcher.productionSource()
-            ?? UnsealedFileSource(manifestPath: pipeline.model.manifestPath) { logger.warning("\($0)") }
+        }
         let processor = try InferenceProcessor.load(
             source, for: pipeline, contractHash: fitted.contractHash, registry: parts.registry,
             stage: "inference")
@@ -127,9 +133,16 @@ struct Program: StageProgram {
             metadata: [
                 "model": "\(source.manifest.name)", "model_version": "\(source.manifest.version)",
                 "contract": "\(source.manifest.contract)", "kernels": "\(VectorKernels.level)",
-                "openblas": "\(BLAS.coreType)",
+                "openblas": "\(BLAS.coreType)", "sealed": "\(source.isSealed)",
             ])
         try follow(watcher, processor.mailbox, parts)
-        return processor
+        if let store = store as? SealedModelStore, let sealed = source as? SealedModelSource {
+            try LeaseKeeper(
+                store: store, gate: gate, mailbox: processor.mailbox, health: parts.health, logger: parts.logger,
+                contractHash: fitted.contractHash, threshold: pipeline.model.decisionThreshold,
+                recordsMax: pipeline.batching.recordsMax
+            ).start(leaseSeconds: sealed.terms.leaseSeconds)
+        }
+        return LeasedProcessor(inner: processor, gate: gate)
     }
 }

@@ -28,6 +28,7 @@ struct Program: StageProgram {
             """)
 
     @OptionGroup var options: StageOptions
+    @OptionGroup var model: ModelOptions
 
     @Flag(help: "Candidates that pass wait for a signed approval.")
     var manual = false
@@ -47,7 +48,7 @@ struct Program: StageProgram {
         if let rowsMin { policy.rowsMin = rowsMin }
         let environment = ProcessInfo.processInfo.environment
         let keys = (approvers ?? environment["PENSTOCK_APPROVERS"] ?? "").split(separator: ",").map(String.init)
-        return await ControlMain.run(definition, options: options) { [policy] parts in
+        return await ControlMain.run(definition, options: options) { [policy, choice = model.choice] parts in
             let configuration = parts.configuration
             let pipeline = configuration.pipeline
             let fitted = try FittedTransform.load(for: pipeline)
@@ -55,7 +56,9 @@ struct Program: StageProgram {
             try GateRunner(
                 gate: PromotionGate(policy: policy, contract: Hexadecimal.text(fitted.contractHash)),
                 model: pipeline.model.name, basePath: pipeline.model.manifestPath, topics: pipeline.topics,
-                store: UnsealedModelStore(folder: configuration.modelFolder) { logger.warning("\($0)") },
+                store: try choice.store(
+                    folder: configuration.modelFolder, basePath: pipeline.model.manifestPath, opensModels: false,
+                    warn: { logger.critical("\($0)") }),
                 verifier: try ApproverKeys(paths: keys), consumer: configuration.settings.consumer,
                 producer: configuration.producer, startMilliseconds: configuration.settings.startMillisecondsMax,
                 control: parts.control, health: parts.health, logger: logger

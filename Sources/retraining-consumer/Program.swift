@@ -25,19 +25,22 @@ struct Program: StageProgram {
             """)
 
     @OptionGroup var options: StageOptions
+    @OptionGroup var model: ModelOptions
 
     func execute() async -> Int32 {
         let definition = StageDefinition(
             stage: "retraining", program: "retraining-consumer", writesTopics: false
         ) { [$0.topics.retraining] }
-        return await ControlMain.run(definition, options: options) { parts in
+        return await ControlMain.run(definition, options: options) { [choice = model.choice] parts in
             let configuration = parts.configuration
             let pipeline = configuration.pipeline
             let fitted = try FittedTransform.load(for: pipeline)
             let logger = parts.logger
             let maker = CandidateMaker(
                 pipeline: pipeline, featureNames: fitted.featureNames, contractHash: fitted.contractHash,
-                store: UnsealedModelStore(folder: configuration.modelFolder) { logger.warning("\($0)") })
+                store: try choice.store(
+                    folder: configuration.modelFolder, basePath: pipeline.model.manifestPath, opensModels: true,
+                    warn: { logger.critical("\($0)") }))
             try RetrainingConsumer(
                 pipeline: pipeline, maker: maker, consumer: configuration.settings.consumer,
                 producer: configuration.producer, startMilliseconds: configuration.settings.startMillisecondsMax,

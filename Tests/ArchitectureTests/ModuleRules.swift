@@ -7,19 +7,23 @@ import Testing
 struct ModuleRules {
     /// Floors of the house, lowest first. A module imports only from floors below its own.
     static let floors: [[String]] = [
-        ["CRdKafka", "CLibPQ", "COpenBLAS", "COpenSSL", "CSimdJSON", "CProcess", "CChecksum", "CVectorKernels"],
         [
-            "Kafka", "Postgres", "Cryptography", "Tensor", "JSONColumns", "Observability", "ProcessControl",
+            "CRdKafka", "CLibPQ", "COpenBLAS", "COpenSSL", "CSimdJSON", "CProcess", "CChecksum", "CVectorKernels",
+            "CSecureMemory",
+        ],
+        [
+            "Kafka", "Postgres", "Cryptography", "SecureMemory", "Tensor", "JSONColumns", "Observability",
+            "ProcessControl",
             "EmbeddedLog",
         ],
-        ["EventContracts"],
-        ["PipelineContract", "Registry"],
+        ["EventContracts", "Sealing"],
+        ["PipelineContract", "Registry", "Attestation"],
         ["Transforms", "Inference", "Drift"],
-        ["Training", "StageRuntime", "EmbeddedBroker"],
+        ["Training", "StageRuntime", "EmbeddedBroker", "SealedModels", "KeyBroker"],
         ["Retraining", "ModelStore", "RegistryRuntime"],
         [
             "IngestStage", "TransformStage", "InferenceStage", "SinkStage", "RetrainingStage", "PromotionStage",
-            "MonitorRuntime", "Alerting",
+            "SealedStore", "MonitorRuntime", "Alerting",
         ],
         ["ModelServing", "Monitors"],
         ["StageCommand", "LocalDeployment", "Oracle"],
@@ -29,7 +33,7 @@ struct ModuleRules {
     static let owners = [
         "CRdKafka": "Kafka", "CLibPQ": "Postgres", "COpenBLAS": "Tensor", "COpenSSL": "Cryptography",
         "CSimdJSON": "JSONColumns", "CProcess": "ProcessControl",
-        "CChecksum": "EmbeddedLog", "CVectorKernels": "Tensor",
+        "CChecksum": "EmbeddedLog", "CVectorKernels": "Tensor", "CSecureMemory": "SecureMemory",
     ]
 
     private let repository = Repository()

@@ -9,7 +9,10 @@ struct BadArtifactTests {
     private func infer(_ copy: PipelineCopy) async throws -> Outcome {
         try await Program.run(
             "inference-consumer",
-            ["--pipeline", copy.path, "--bootstrap-servers", "127.0.0.1:1", "--start-timeout", "1"])
+            [
+                "--pipeline", copy.path, "--bootstrap-servers", "127.0.0.1:1", "--start-timeout", "1",
+                "--allow-unsealed-model",
+            ])
     }
 
     @Test("What is missing is named, with the command that makes it")
@@ -23,8 +26,12 @@ struct BadArtifactTests {
         ] { expectMessage(outcome, exit: 1, transform, "penstock fit \(copy.path)") }
         try await copy.fit()
         for outcome in [
-            try await infer(copy), try await Program.run("penstock", ["up", "--pipeline", copy.path]),
+            try await infer(copy),
+            try await Program.run("penstock", ["up", "--unsealed-model", "--pipeline", copy.path]),
         ] { expectMessage(outcome, exit: 1, manifest, "penstock train") }
+        expectMessage(
+            try await Program.run("penstock", ["up", "--pipeline", copy.path]), exit: 1, "\(copy.artifacts)/model.smc",
+            "penstock train --seal")
         try await copy.train()
         try FileManager.default.removeItem(atPath: "\(copy.artifacts)/model.onnx")
         expectMessage(try await infer(copy), exit: 1, "\(copy.artifacts)/model.onnx")

@@ -27,7 +27,7 @@ final class CommandTree: Decodable, Sendable {
 
     static let programs = [
         "penstock", "ingest-consumer", "transform-consumer", "inference-consumer", "retraining-consumer",
-        "promotion-gate", "prediction-sink", "embedded-broker", "penstock-oracle", "drift-monitor",
+        "promotion-gate", "prediction-sink", "embedded-broker", "key-broker", "penstock-oracle", "drift-monitor",
         "infrastructure-monitor", "reaction-controller", "alert-notifier",
     ]
 

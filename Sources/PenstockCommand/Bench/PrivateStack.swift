@@ -21,6 +21,8 @@ struct PrivateStack {
     /// A cluster and a PostgreSQL that somebody else runs; nil for private ones.
     var servers: String?
     var postgres: String?
+    /// The model is opened through a key broker. The oracle reads a plain file.
+    var isSealed = true
     /// The in-memory mock cluster instead of the durable log.
     var isMock = false
 
@@ -29,10 +31,13 @@ struct PrivateStack {
         try data.prepare()
         do {
             let _ = try data.lock()
-            try data.clear(keeping: ["artifacts"])
+            try data.clear(keeping: ["artifacts", "keys"])
             try data.prepare()
         }
-        try ModelMaker(contract: contract, pipelinePath: pipelinePath, folder: data.artifacts).make()
+        try ModelMaker(
+            contract: contract, pipelinePath: pipelinePath, folder: data.artifacts,
+            keys: isSealed ? SealingKeys(data: data).folder : nil
+        ).make()
         let programs = Programs.directory
         var configuration = DeploymentConfiguration(
             data: data, programs: programs, pipeline: pipelinePath, artifacts: data.artifacts,
@@ -41,6 +46,10 @@ struct PrivateStack {
                     isMock: isMock, executable: "\(programs)/embedded-broker", contract: contract,
                     partitions: partitions),
             postgres: postgres)
+        if isSealed {
+            configuration.sealing = try LocalSealing.configuration(
+                data: data, container: Artifacts(pipeline: contract, override: data.artifacts).container)
+        }
         configuration.instances = instances
         // What is measured is the path of the events.
         configuration.hasMonitors = false

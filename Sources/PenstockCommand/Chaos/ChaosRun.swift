@@ -26,7 +26,8 @@ struct ChaosRun {
 
     func execute() throws -> ChaosReport {
         Console.note("Chaos: replay it with --seed \(seed)")
-        var privateStack = PrivateStack(data: data, pipelinePath: pipelinePath, instances: instances)
+        var privateStack = PrivateStack(
+            data: data, pipelinePath: pipelinePath, instances: instances, isSealed: false)
         privateStack.profile = profile
         let stack = try privateStack.start(contract)
         defer { stack.stop(seconds: 60) }

@@ -9,6 +9,8 @@ struct Artifacts {
     let manifest: String
     /// The reference profile of the drift monitor.
     let reference: String
+    /// The sealed model: the manifest's place with the extension `smc`.
+    let container: String
 
     /// - Parameter override: replaces the folder of the paths in pipeline.yaml.
     init(pipeline: Pipeline, override: String?) {
@@ -19,15 +21,18 @@ struct Artifacts {
         transform = place(pipeline.features.transformPath)
         manifest = place(pipeline.model.manifestPath)
         reference = place(pipeline.monitors.drift.referencePath)
+        container = TrainedModelSealing.path(beside: manifest)
         directory = (manifest as NSString).deletingLastPathComponent
     }
 
+    /// Transform and sealed model are there.
     var areComplete: Bool {
-        [transform, manifest].allSatisfy { FileManager.default.fileExists(atPath: $0) }
+        [transform, container].allSatisfy { FileManager.default.fileExists(atPath: $0) }
     }
 
-    func require(pipelinePath: String) throws(CommandFailure) {
-        let steps = [(transform, "fit"), (manifest, "train")]
+    /// - Parameter isSealed: whether the model must be sealed.
+    func require(pipelinePath: String, isSealed: Bool) throws(CommandFailure) {
+        let steps = [(transform, "fit"), isSealed ? (container, "train --seal") : (manifest, "train")]
         for (path, command) in steps where !FileManager.default.fileExists(atPath: path) {
             throw CommandFailure("\(path) is missing: make it with 'penstock \(command) \(pipelinePath)'")
         }

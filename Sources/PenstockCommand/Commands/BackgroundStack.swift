@@ -37,6 +37,7 @@ final class BackgroundStack {
         ]
         if !configuration.hasMonitors { arguments.append("--no-monitors") }
         arguments += configuration.settings.flatMap { ["--set", $0] } + further
+        if configuration.sealing == nil { arguments.append("--unsealed-model") }
         // Addresses travel by the environment: a PostgreSQL URL may hold a password.
         let servers = (configuration.broker as? ExternalBrokerProvider)?.servers
         let environment = [

@@ -4,6 +4,7 @@ import ArgumentParser
 import Foundation
 import Kafka
 import LocalDeployment
+import SecureMemory
 import Tensor
 
 struct DoctorCommand: ParsableCommand {
@@ -53,8 +54,7 @@ struct DoctorCommand: ParsableCommand {
             library("OpenSSL", "libcrypto.so.3", package: "libssl3"),
             library("simdjson", "libsimdjson.so", package: "libsimdjson14"),
             coreType(environment["OPENBLAS_CORETYPE"]), vectorLevel(environment), programs(), postgres(), descriptors(),
-            directory(data),
-            processors(),
+            directory(data), processors(), protection(),
         ]
     }
 
@@ -100,7 +100,7 @@ struct DoctorCommand: ParsableCommand {
     }
 
     private static func programs() -> Finding {
-        let names = Deployment.stages + Deployment.monitors + [Deployment.broker]
+        let names = Deployment.stages + Deployment.monitors + [Deployment.broker, Deployment.keyBroker]
         let missing = names.filter { !FileManager.default.isExecutableFile(atPath: "\(Programs.directory)/\($0)") }
         guard !missing.isEmpty else {
             return Finding(subject: "programs", verdict: .good, finding: "all in \(Programs.directory)", mend: nil)
@@ -140,6 +140,20 @@ struct DoctorCommand: ParsableCommand {
                 subject: "data directory", verdict: .failure, finding: error.message,
                 mend: "choose a writable one with --data DIR")
         }
+    }
+
+    /// What keeps an opened model in this machine's memory.
+    private static func protection() -> Finding {
+        let report = ProcessHardening.report()
+        let limit = report.lockLimitBytes ?? .max
+        let isWeak = report.mayBeSwapped || !report.hasSecretMemory || limit < 64 << 20
+        return Finding(
+            subject: "model memory", verdict: isWeak ? .warning : .good,
+            finding: "memfd_secret \(report.hasSecretMemory ? "yes" : "no"), lockable "
+                + "\(report.lockLimitBytes.map { "\($0 >> 10) KiB" } ?? "without limit"), swap "
+                + "\(report.mayBeSwapped ? "on" : "off"), Landlock version \(report.landlockVersion)",
+            mend: "for the lock mode `required`: raise the limit (ulimit -l, LimitMEMLOCK=), switch swap off or set "
+                + "memory.swap.max=0; memfd_secret needs Linux 6.5 or secretmem.enable=1")
     }
 
     private static func processors() -> Finding {

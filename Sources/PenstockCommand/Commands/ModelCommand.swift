@@ -3,6 +3,7 @@
 import ArgumentParser
 import Foundation
 import Inference
+import Sealing
 
 struct ModelCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -14,7 +15,10 @@ struct ModelCommand: ParsableCommand {
             Example: penstock model inspect topics/housing/artifacts/model.json
             Example: penstock model bench topics/housing/artifacts/model.json --batch 1,32,256
             """,
-        subcommands: [Inspect.self, Run.self, Bench.self])
+        subcommands: [
+            Inspect.self, Run.self, Bench.self, Keygen.self, Seal.self, Verify.self, Register.self, Rewrap.self,
+            Revoke.self, Hold.self, BenchUnseal.self,
+        ])
 
     /// A session for tools: of a manifest, or of an ONNX file alone.
     static func load(_ path: String) throws -> InferenceSession {
@@ -48,6 +52,13 @@ struct ModelCommand: ParsableCommand {
         }
 
         mutating func run() throws {
+            if SealedContainer.isSealed(model) {
+                let container = try SealedContainer(inspecting: model)
+                return try SealedSummary(
+                    header: container.header, digest: container.headerDigest, path: model,
+                    recipients: container.recipients
+                ).show(output)
+            }
             let session = try ModelCommand.load(model)
             let result = Result(
                 manifest: session.manifest, description: session.describe(), isSealed: session.isSealed)

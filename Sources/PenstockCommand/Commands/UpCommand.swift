@@ -54,6 +54,10 @@ struct UpOptions: ParsableArguments {
     @Flag(help: "Use librdkafka's mock cluster as the broker: memory only, a few MiB a partition, new at each start.")
     var inMemoryMock = false
 
+    @Flag(
+        help: "Load model.json and its ONNX file, readable on the disk, instead of the sealed model. For development.")
+    var unsealedModel = false
+
     func configuration() throws -> (DeploymentConfiguration, Pipeline) {
         guard (1...64).contains(instances) else { throw CommandFailure.usage("--instances: choose 1 to 64") }
         let environment = ProcessInfo.processInfo.environment
@@ -64,7 +68,7 @@ struct UpOptions: ParsableArguments {
             try chosen(pipeline, "PENSTOCK_PIPELINE") ?? PipelineLocator.standard())
         let contract = try PipelineLoader.load(path: path)
         let artifacts = Artifacts(pipeline: contract, override: chosen(artifacts, "PENSTOCK_ARTIFACTS"))
-        try artifacts.require(pipelinePath: path)
+        try artifacts.require(pipelinePath: path, isSealed: !unsealedModel)
         let programs = Programs.directory
         let servers = chosen(bootstrapServers, "PENSTOCK_BOOTSTRAP_SERVERS")
         let broker: any BrokerProvider =
@@ -89,6 +93,10 @@ struct UpOptions: ParsableArguments {
         configuration.isFused = fused
         configuration.logLevel = logLevel
         configuration.settings = set
+        if !unsealedModel {
+            configuration.sealing = try LocalSealing.configuration(
+                data: data.directory, container: artifacts.container)
+        }
         return (configuration, contract)
     }
 }

@@ -19,7 +19,9 @@ struct DemoRun {
         for diagnostic in diagnostics { Console.note("\(diagnostic)") }
         let contract = try PipelineLoader.load(path: pipelinePath)
         step("Contract \(contract.name): \(contract.input.schema.fields.count) fields, no mistakes")
-        let maker = ModelMaker(contract: contract, pipelinePath: pipelinePath, folder: data.artifacts)
+        let maker = ModelMaker(
+            contract: contract, pipelinePath: pipelinePath, folder: data.artifacts, keys: SealingKeys(data: data).folder
+        )
         if let present = maker.present {
             step("Model of an earlier demo: \(present)")
         } else {

@@ -76,7 +76,9 @@ struct LoopRun {
         try? FileManager.default.removeItem(atPath: data.artifacts)
         try FileManager.default.createDirectory(atPath: data.artifacts, withIntermediateDirectories: true)
         try Data(stream.referenceCSV.utf8).write(to: URL(filePath: reference))
-        try ModelMaker(contract: contract, pipelinePath: pipelinePath, folder: data.artifacts).make(
+        try ModelMaker(
+            contract: contract, pipelinePath: pipelinePath, folder: data.artifacts, keys: SealingKeys(data: data).folder
+        ).make(
             output: isJSON ? 2 : 1,
             fit: ["--reference", reference],
             train: ["--reference", reference] + LoopEvaluation.baseArguments)

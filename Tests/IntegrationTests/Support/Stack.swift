@@ -101,6 +101,8 @@ final class Stack: Sendable {
                             "PENSTOCK_POSTGRES": postgres.url(role: TestPostgres.runtime),
                             "PENSTOCK_RUNTIME_ROLE": TestPostgres.runtime,
                             "PENSTOCK_READER_ROLE": TestPostgres.reader,
+                            // These tests are about records; sealed models have their own.
+                            "PENSTOCK_ALLOW_UNSEALED_MODEL": "1",
                         ], directory: directory))
             }
         }

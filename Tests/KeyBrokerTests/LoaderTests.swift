@@ -1,0 +1,165 @@
+// LoaderTests: a consumer opens a model through a broker over HTTPS, and what stops it.
+
+import Attestation
+import Cryptography
+import Foundation
+import Inference
+import KeyBroker
+import SealedModels
+import SecureMemory
+import Testing
+
+@testable import Sealing
+
+@Suite("Opening through a key broker")
+struct LoaderTests {
+    private static let manifest = #"""
+        {"format":1,"name":"tiny","version":"1","contract":"0123456789abcdef","features":["a"],"onnx":"model.onnx",
+        "onnxSHA256":"\#(String(repeating: "0", count: 64))","outputs":{"score":"p"},"threshold":0.5,"metrics":{}}
+        """#
+
+    private func container(_ bench: Bench, _ sealer: ModelSealer) throws -> String {
+        let path = bench.folder.file("model.smc")
+        _ = try sealer.seal(
+            [
+                SealedInput(name: "model.json", bytes: Array(Self.manifest.utf8)),
+                SealedInput(name: "model.onnx", bytes: [UInt8](repeating: 9, count: 20_000)),
+            ], name: "tiny", version: "1", serial: 5,
+            usage: .init(allow: [.inference], resealTo: []), to: path)
+        return path
+    }
+
+    private func loader(_ bench: Bench, port: Int, serialMin: Int64 = 0) throws -> SealedModelLoader {
+        let client = try KeyBrokerClient(
+            address: try BrokerAddress("https://127.0.0.1:\(port)"),
+            certificatePath: BrokerIdentity.certificatePath(bench.brokerFolder),
+            provider: try SampleEvidenceProvider(isAllowed: true))
+        let clock = bench.clock
+        return SealedModelLoader(
+            SealedModelAccess(
+                broker: client, owners: TrustedOwners([bench.owner.publicKey]), usage: .inference,
+                lockMode: .bestEffort, serialMin: serialMin), clock: { clock.now })
+    }
+
+    private func serve(_ bench: Bench) async throws -> KeyBrokerServer {
+        let clock = bench.clock
+        return try await KeyBrokerServer.start(
+            bench.service, host: "127.0.0.1", port: 0,
+            tls: (
+                certificate: BrokerIdentity.certificatePath(bench.brokerFolder),
+                key: BrokerIdentity.keyPath(bench.brokerFolder)
+            ), clock: { clock.now })
+    }
+
+    @Test("Registered, attested, released, decrypted; then revoked")
+    func wholeWay() async throws {
+        let bench = try Bench()
+        let server = try await serve(bench)
+        let sealer = try bench.sealer()
+        let path = try container(bench, sealer)
+        let loader = try loader(bench, port: server.port)
+        try await onBlockingThread {
+            let sealed = try SealedContainer(path: path, trusting: TrustedOwners([bench.owner.publicKey]))
+            #expect(throws: AttestationError.self, "nothing is registered") { _ = try loader.open(path) }
+            try sealer.registerPolicy(at: loader.access.broker)
+            try sealer.register(
+                sealed.header, headerSHA256: sealed.headerDigest, key: try sealed.dataKey(with: bench.owner),
+                at: loader.access.broker, sequence: 10)
+            let source = try loader.open(path)
+            #expect(source.manifest.name == "tiny" && source.isInsecure && source.terms.leaseSeconds == 60)
+            #expect(try source.withModelBytes { $0.byteCount } == 20_000)
+            #expect(try loader.renew(path).sequence == 10)
+            // A broker that gives an older document than it gave before is not believed.
+            bench.clock.advance(1)
+            try sealer.revoke(sealed.header, headerSHA256: sealed.headerDigest, at: loader.access.broker)
+            let refusal = #expect(throws: AttestationError.self) { _ = try loader.renew(path) }
+            #expect(refusal?.problem == "ResourceRevoked")
+            source.wipe()
+            #expect(try source.withModelBytes { bytes in bytes.withUnsafeBytes { $0.allSatisfy { $0 == 0 } } })
+        }
+        await server.shutdown()
+    }
+
+    @Test("A broker that is down, another certificate, an old serial and a clock set back are each told apart")
+    func refusals() async throws {
+        let bench = try Bench()
+        let server = try await serve(bench)
+        let sealer = try bench.sealer()
+        let path = try container(bench, sealer)
+        let port = server.port
+        let old = try loader(bench, port: port, serialMin: 6)
+        #expect(throws: SealingError.self) { _ = try old.open(path) }
+        let plain = try loader(bench, port: port)
+        _ = try plain.verify(path)
+        bench.clock.advance(-400)
+        #expect(throws: SealingError.self) { _ = try plain.verify(path) }
+        bench.clock.advance(400)
+        let stranger = try Bench()
+        try await onBlockingThread {
+            let client = try KeyBrokerClient(
+                address: try BrokerAddress("https://127.0.0.1:\(port)"),
+                certificatePath: BrokerIdentity.certificatePath(stranger.brokerFolder),
+                provider: try SampleEvidenceProvider(isAllowed: true))
+            let refusal = #expect(throws: AttestationError.self) {
+                _ = try client.release("kbs:///acme/dek/tiny-5", usage: .inference)
+            }
+            #expect(refusal?.code == .unreachable)
+        }
+        await server.shutdown()
+        let down = try loader(bench, port: port)
+        try await onBlockingThread {
+            let refusal = #expect(throws: AttestationError.self) { _ = try down.open(path) }
+            #expect(refusal?.isTransient == true)
+        }
+    }
+
+    @Test("A JWE that jwcrypto made opens")
+    func foreignEncryption() throws {
+        let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .appending(path: "SealingTests/Fixtures/vector.json")
+        let vector = try JSONValue(parsing: Array(try Data(contentsOf: path)))
+        let scalar = try #require(vector["jwePrivate"]?.string.flatMap(Base64.decodeURL))
+        let key = try ECPrivateKey(.p256, scalar: scalar.span.bytes)
+        let sealed = try #require(vector["jwe"])
+        let text = try JSONWebEncryption.open(sealed, with: key).withBytes { bytes in
+            bytes.withUnsafeBytes { Array($0) }
+        }
+        #expect(String(decoding: text, as: UTF8.self) == vector["jweText"]?.string)
+    }
+
+    @Test("A JWE with another algorithm, a changed tag, a changed header or a point off the curve does not open")
+    func encryption() throws {
+        let key = try ECPrivateKey(generating: .p256)
+        let sealed = try JSONWebEncryption.seal(Array("secret".utf8).span.bytes, to: key.publicKey)
+        let text = try JSONWebEncryption.open(sealed, with: key).withBytes { bytes in
+            bytes.withUnsafeBytes { Array($0) }
+        }
+        #expect(text == Array("secret".utf8))
+        let members = try #require(sealed.object)
+        let header = String(decoding: try #require(Base64.decodeURL(members["protected"]?.string ?? "")), as: UTF8.self)
+        #expect(
+            header.hasPrefix(
+                "{\"alg\":\"ECDH-ES+A256KW\",\"enc\":\"A256GCM\",\"epk\":{\"crv\":\"P-256\",\"kty\":\"EC\""))
+        func refused(_ change: (inout [String: JSONValue]) -> Void) -> Bool {
+            var changed = members
+            change(&changed)
+            return (try? JSONWebEncryption.open(.object(changed), with: key)) == nil
+        }
+        func protected(_ text: String) -> JSONValue { .string(Base64.encodeURL(Array(text.utf8))) }
+        for (old, new) in [
+            ("ECDH-ES+A256KW", "RSA1_5"), ("ECDH-ES+A256KW", "none"), ("A256GCM", "A128GCM"), ("\"kty\"", "\"Kty\""),
+            ("{\"alg\"", "{ \"alg\""),
+        ] {
+            #expect(refused { $0["protected"] = protected(header.replacingOccurrences(of: old, with: new)) }, "\(new)")
+        }
+        #expect(refused { $0["tag"] = .string(Base64.encodeURL([UInt8](repeating: 0, count: 16))) })
+        #expect(refused { $0["tag"] = .string(Base64.encodeURL([UInt8](repeating: 0, count: 4))) })
+        #expect(refused { $0["aad"] = "AAAA" })
+        let other = try ECPrivateKey(generating: .p256).publicKey
+        let x = try #require(header.range(of: #""x":"[^"]*""#, options: .regularExpression))
+        let off = header.replacingCharacters(in: x, with: "\"x\":\"\(Base64.encodeURL(other.x))\"")
+        #expect(refused { $0["protected"] = protected(off) })
+        let stranger = try ECPrivateKey(generating: .p256)
+        #expect(throws: AttestationError.self) { _ = try JSONWebEncryption.open(sealed, with: stranger) }
+    }
+}
