@@ -31,9 +31,10 @@ int pk_level(void) {
 
 void pk_limit_level(int level) { atomic_store_explicit(&limit, level, memory_order_relaxed); }
 
-static inline const pk_kernels *kernels(void) {
+static inline const pk_kernels *kernels(int level) {
+    (void)level;
 #if defined(__x86_64__)
-    switch (pk_level()) {
+    switch (level) {
     case PK_AVX512: return &pk_kernels_avx512;
     case PK_AVX2: return &pk_kernels_avx2;
     default: break;
@@ -42,15 +43,15 @@ static inline const pk_kernels *kernels(void) {
     return &pk_kernels_baseline;
 }
 
-ptrdiff_t pk_padded(ptrdiff_t outputs) {
-    ptrdiff_t vector = kernels()->vector;
+ptrdiff_t pk_padded(int level, ptrdiff_t outputs) {
+    ptrdiff_t vector = kernels(level)->vector;
     return (outputs + vector - 1) / vector * vector;
 }
 
 void pk_pack(
-    const float *weights, ptrdiff_t input_stride, ptrdiff_t output_stride, ptrdiff_t inputs, ptrdiff_t outputs,
+    int level, const float *weights, ptrdiff_t input_stride, ptrdiff_t output_stride, ptrdiff_t inputs, ptrdiff_t outputs,
     float *packed) {
-    ptrdiff_t panel = kernels()->panel, padded = pk_padded(outputs);
+    ptrdiff_t panel = kernels(level)->panel, padded = pk_padded(level, outputs);
     for (ptrdiff_t start = 0; start < padded; start += panel) {
         ptrdiff_t width = padded - start < panel ? padded - start : panel;
         for (ptrdiff_t i = 0; i < inputs; i++)
@@ -62,25 +63,25 @@ void pk_pack(
 }
 
 void pk_dense_run(const pk_dense *dense, const float *a, ptrdiff_t lda, ptrdiff_t rows, float *c) {
-    kernels()->dense(dense, a, lda, rows, c);
+    kernels(dense->level)->dense(dense, a, lda, rows, c);
 }
 
 void pk_map(int function, const float *x, float *y, ptrdiff_t count, float p, float q) {
-    kernels()->map(function, x, y, count, p, q);
+    kernels(pk_level())->map(function, x, y, count, p, q);
 }
 
 void pk_affine_rows(
     const float *x, float *y, ptrdiff_t rows, ptrdiff_t columns, const float *scale, const float *offset) {
-    kernels()->affine_rows(x, y, rows, columns, scale, offset);
+    kernels(pk_level())->affine_rows(x, y, rows, columns, scale, offset);
 }
 
 void pk_scale_rows(
     const float *x, float *y, ptrdiff_t rows, ptrdiff_t columns, const float *offset, const float *scale) {
-    kernels()->scale_rows(x, y, rows, columns, offset, scale);
+    kernels(pk_level())->scale_rows(x, y, rows, columns, offset, scale);
 }
 
 void pk_softmax_rows(const float *x, float *y, ptrdiff_t rows, ptrdiff_t columns) {
-    kernels()->softmax_rows(x, y, rows, columns);
+    kernels(pk_level())->softmax_rows(x, y, rows, columns);
 }
 
 ptrdiff_t pk_forest_scratch(const pk_forest *forest) {
@@ -91,5 +92,5 @@ ptrdiff_t pk_forest_scratch(const pk_forest *forest) {
 
 void pk_forest_run(
     const pk_forest *forest, const float *x, ptrdiff_t columns, ptrdiff_t rows, float *out, float *scratch) {
-    kernels()->forest(forest, x, columns, rows, out, scratch);
+    kernels(forest->level)->forest(forest, x, columns, rows, out, scratch);
 }

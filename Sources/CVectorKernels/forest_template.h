@@ -29,37 +29,58 @@ static inline __attribute__((always_inline)) float NAME(combine)(int aggregate, 
     }
 }
 
-/// Evaluates all nodes of one tree on a block. `missing` holds for each column the mask of its NaN.
+/// The tests of all nodes of a tree whose tests are all x <= threshold; `rows` is a constant at each call.
+static inline __attribute__((always_inline)) void NAME(all_tests)(
+    const pk_node *nodes, int inner, const float *columns, const ptrdiff_t rows, NAME(mask) *tests) {
+    for (int i = 0; i < inner; i++) {
+        uint32_t feature = nodes[i].feature & PK_FEATURE_MASK;
+        NAME(test)(columns + feature * PK_FOREST_ROWS, nodes[i].threshold, rows, tests + i);
+    }
+}
+
+/// Evaluates all nodes of one tree on a block of 32, 64, 128 or 256 rows. `missing` holds for each column the mask of its
+/// NaN.
 static void NAME(tree_masks)(
     const pk_forest *f, const pk_tree *tree, const float *columns, const NAME(mask) *missing, ptrdiff_t rows,
     float *sums) {
     const pk_node *nodes = f->nodes + tree->node_start;
-    // Inner nodes and leaves; leaves that a tree lacks stay unreached.
+    // Inner nodes and leaves.
     NAME(mask) reached[2 * PK_FOREST_LEAVES_MAX], tests[PK_FOREST_LEAVES_MAX], slices[6];
     int inner = tree->inner_count, slice_count = 0;
     while ((1 << slice_count) < tree->leaf_count) slice_count++;
-    if (rows == PK_FOREST_ROWS && !tree->has_equal) {
-        for (int i = 0; i < inner; i++) {
-            uint32_t feature = nodes[i].feature & PK_FEATURE_MASK;
-            NAME(test)(columns + feature * PK_FOREST_ROWS, nodes[i].threshold, PK_FOREST_ROWS, tests + i);
-        }
-    } else {
+    int leaves = 1 << slice_count;
+    reached[0] = ~(NAME(mask))0;
+    if (tree->has_equal) {
         for (int i = 0; i < inner; i++) {
             uint32_t feature = nodes[i].feature & PK_FEATURE_MASK;
             if (nodes[i].feature & PK_EQUAL)
                 NAME(test_equal)(columns + feature * PK_FOREST_ROWS, nodes[i].threshold, rows, tests + i);
             else NAME(test)(columns + feature * PK_FOREST_ROWS, nodes[i].threshold, rows, tests + i);
         }
-    }
-    int leaves = 1 << slice_count;
-    for (int i = 0; i < inner + leaves; i++) reached[i] = 0;
-    reached[0] = ~(NAME(mask))0;
-    for (int i = 0; i < inner; i++) {
-        uint32_t flags = nodes[i].feature;
-        NAME(mask) takes = (NAME(mask))(0 - (uint64_t)(flags >> 30 & 1));
-        NAME(mask) outcome = tests[i] | (missing[flags & PK_FEATURE_MASK] & takes);
-        reached[nodes[i].next[1]] |= reached[i] & outcome;
-        reached[nodes[i].next[0]] |= reached[i] & ~outcome;
+        // A node may have several parents (a set as a chain of equalities): their masks are joined.
+        for (int i = 1; i < inner + leaves; i++) reached[i] = 0;
+        for (int i = 0; i < inner; i++) {
+            uint32_t flags = nodes[i].feature;
+            NAME(mask) takes = (NAME(mask))(0 - (uint64_t)(flags >> 30 & 1));
+            NAME(mask) outcome = tests[i] | (missing[flags & PK_FEATURE_MASK] & takes);
+            reached[nodes[i].next[1]] |= reached[i] & outcome;
+            reached[nodes[i].next[0]] |= reached[i] & ~outcome;
+        }
+    } else {
+        switch (rows) {
+        case 32: NAME(all_tests)(nodes, inner, columns, 32, tests); break;
+        case 64: NAME(all_tests)(nodes, inner, columns, 64, tests); break;
+        case 128: NAME(all_tests)(nodes, inner, columns, 128, tests); break;
+        default: NAME(all_tests)(nodes, inner, columns, PK_FOREST_ROWS, tests); break;
+        }
+        for (int i = inner + tree->leaf_count; i < inner + leaves; i++) reached[i] = 0;
+        for (int i = 0; i < inner; i++) {
+            uint32_t flags = nodes[i].feature;
+            NAME(mask) takes = (NAME(mask))(0 - (uint64_t)(flags >> 30 & 1));
+            NAME(mask) outcome = tests[i] | (missing[flags & PK_FEATURE_MASK] & takes);
+            reached[nodes[i].next[1]] = reached[i] & outcome;
+            reached[nodes[i].next[0]] = reached[i] & ~outcome;
+        }
     }
     // Bit s of the ordinal: halve the leaves, collecting the odd ones.
     NAME(mask) *leaf = reached + inner;
@@ -173,12 +194,15 @@ static void NAME(forest)(
                 NAME(row_walk)(f, block, out + r * f->target_count);
             }
         } else {
-            ptrdiff_t padded = (count + 15) / 16 * 16;
+            ptrdiff_t padded = 32;
+            while (padded < count) padded *= 2;
             NAME(transpose)(f, x, columns, count, padded, block, missing);
             for (ptrdiff_t i = 0; i < f->target_count * PK_FOREST_ROWS; i++) sums[i] = neutral;
             for (ptrdiff_t t = 0; t < f->tree_count; t++) {
                 const pk_tree *tree = f->trees + t;
-                if (tree->leaf_count <= PK_FOREST_LEAVES_MAX && tree->inner_count > 0)
+                // Sets make chains, so that there may be more inner nodes than leaves.
+                if (tree->leaf_count <= PK_FOREST_LEAVES_MAX && tree->inner_count > 0
+                    && tree->inner_count <= PK_FOREST_LEAVES_MAX)
                     NAME(tree_masks)(f, tree, block, missing, padded, sums);
                 else NAME(tree_walk)(f, tree, block, count, sums);
             }

@@ -10,7 +10,7 @@
 #define MR 6
 #define MR1 6
 #define KC 256
-#define FOREST_BLOCK_MIN 9
+#define FOREST_BLOCK_MIN 17
 #define MULTIPLY_ADD(a, b, c) __builtin_elementwise_fma(a, b, c)
 typedef float vf __attribute__((ext_vector_type(8)));
 typedef int32_t vi __attribute__((ext_vector_type(8)));

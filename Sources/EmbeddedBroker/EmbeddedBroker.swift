@@ -49,6 +49,8 @@ public final class EmbeddedBroker: Sendable {
         do {
             opened = try await loop.submit {
                 let broker = try Broker(options: options, logger: logger, loop: loop, faults: faults)
+                // Before the first client can come.
+                broker.start()
                 return (NIOLoopBound(broker, eventLoop: loop), broker.store.clusterID)
             }.get()
         } catch {
@@ -58,10 +60,6 @@ public final class EmbeddedBroker: Sendable {
         let bound = opened.broker
         do {
             let listener = try await listen(on: group, options, bound)
-            try await loop.submit {
-                bound.value.port = listener.localAddress?.port ?? options.port
-                bound.value.start()
-            }.get()
             let host = options.advertisedHost ?? options.host
             let shownHost = host.contains(":") ? "[\(host)]" : host
             return EmbeddedBroker(
@@ -98,13 +96,23 @@ public final class EmbeddedBroker: Sendable {
             .bind(host: options.host, port: options.port).get()
     }
 
-    /// Makes a topic, unless it is there already.
+    /// Makes a topic. One that is there keeps its partitions, and takes these settings over its own.
     public func createTopic(_ name: String, partitions: Int, settings: [String: String] = [:]) async throws {
         let broker = broker
         try await group.next().submit {
-            guard broker.value.store.topics[name] == nil else { return }
-            _ = try broker.value.makeTopic(name, partitions: partitions, overrides: settings)
+            guard let topic = broker.value.store.topics[name] else {
+                _ = try broker.value.makeTopic(name, partitions: partitions, overrides: settings)
+                return
+            }
+            let changed = topic.overrides.merging(settings) { $1 }
+            if changed != topic.overrides { try broker.value.store.setOverrides(of: name, to: changed) }
         }.get()
+    }
+
+    /// The settings made for a topic, by Kafka's names; nil if there is no such topic.
+    func settings(ofTopic name: String) async throws -> [String: String]? {
+        let broker = broker
+        return try await group.next().submit { broker.value.store.topics[name]?.overrides }.get()
     }
 
     /// Closes all connections and the log, and ends the thread. May be called once.

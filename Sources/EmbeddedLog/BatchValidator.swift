@@ -1,7 +1,6 @@
 // BatchValidator: what a batch must be before it may enter the log.
 
-/// Checks of a record set against the batch format and the topic's settings; cheap, except for compacted topics no work
-/// per record.
+/// Checks of a record set against the batch format and the topic's settings. Compressed batches are not looked into.
 struct BatchValidator {
     let config: TopicConfig
     let origin: AppendOrigin
@@ -51,7 +50,7 @@ struct BatchValidator {
         }
         try checkFields(header)
         if origin == .client { try checkClient(header) }
-        if config.compacts, !header.isControl, !header.isCompressed { try checkKeys(header, set, at: position) }
+        if !header.isControl, !header.isCompressed { try checkRecords(header, set, at: position) }
         return header
     }
 
@@ -86,15 +85,23 @@ struct BatchValidator {
         }
     }
 
-    /// Compaction keeps the last value per key, so that every record needs one.
-    private func checkKeys(_ header: BatchHeader, _ set: RawSpan, at position: Int) throws(LogError) {
+    /// The records fill the batch and have the offsets that its header says, or readers would stumble over it for ever.
+    /// Compaction keeps the last value per key, so that there every record needs one.
+    private func checkRecords(_ header: BatchHeader, _ set: RawSpan, at position: Int) throws(LogError) {
         var reader = RecordReader(header, batchStart: position)
+        var index: Int32 = 0
         while let record = reader.next(set) {
-            if record.key == nil {
+            guard record.offsetDelta == index else {
+                throw LogError(.invalidRecord, "record \(index) of a batch has offset delta \(record.offsetDelta)")
+            }
+            if record.key == nil, config.compacts {
                 throw LogError(.invalidRecord, "a compacted topic takes no record without a key")
             }
+            index += 1
         }
-        if reader.isMalformed { throw LogError(.invalidRecord, "a record's lengths are wrong") }
+        guard !reader.isMalformed, reader.isAtEnd else {
+            throw LogError(.invalidRecord, "the lengths of a batch's \(header.recordCount) records are wrong")
+        }
     }
 
     private func corrupt(_ message: String) -> LogError { LogError(.corruptMessage, message) }

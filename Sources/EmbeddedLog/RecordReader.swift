@@ -27,6 +27,9 @@ struct RecordReader {
         remainingRecords = header.recordCount
     }
 
+    /// Whether the batch's records fill it exactly; meaningful after the last one.
+    var isAtEnd: Bool { remainingRecords == 0 && position == end }
+
     mutating func next(_ bytes: RawSpan) -> RecordView? {
         guard remainingRecords > 0, !isMalformed else { return nil }
         remainingRecords -= 1

@@ -20,9 +20,16 @@ public struct ONNXWeights: Sendable {
             guard total <= limits.weightElementsMax else {
                 throw ONNXError(.tooLarge, "the model has more than weightElementsMax, \(limits.weightElementsMax)")
             }
-            var values = [Float](repeating: 0, count: tensor.count)
-            var target = values.mutableSpan
-            try reader.floats(tensor, bytes, into: &target)
+            guard tensor.external == nil else {
+                throw ONNXError(
+                    .unsupported,
+                    "the values of tensor '\(tensor.name)' stand in a file of their own: training cannot go on from it")
+            }
+            var values: [Float] = []
+            values.reserveCapacity(tensor.count)
+            try reader.numbers(tensor, bytes) { bits throws(ONNXError) in
+                values.append(Float(bitPattern: UInt32(truncatingIfNeeded: bits)))
+            }
             weights.append(ONNXWeights(name: tensor.name, dims: tensor.dims, values: values))
         }
         return weights

@@ -96,15 +96,15 @@ public enum LoopbackPort {
 /// Our own durable log in a process of its own: records, groups and the cluster id survive a restart.
 public struct EmbeddedLogProvider: BrokerProvider {
     public var executable: String
-    /// Topics to make where they are missing.
-    public var topics: [(name: String, partitions: Int)]
-    /// Those among them that keep the latest record of each key.
-    public var compacted: Set<String>
+    /// A topic with its settings by Kafka's names.
+    public typealias Topic = (name: String, partitions: Int, settings: [(name: String, value: String)])
 
-    public init(executable: String, topics: [(name: String, partitions: Int)], compacted: Set<String> = []) {
+    /// Topics to make where they are missing; those that are there get the settings.
+    public var topics: [Topic]
+
+    public init(executable: String, topics: [Topic]) {
         self.executable = executable
         self.topics = topics
-        self.compacted = compacted
     }
 
     public var isDurable: Bool { true }
@@ -130,9 +130,9 @@ public struct EmbeddedLogProvider: BrokerProvider {
                 "--data", "\(data.path)/broker", "--listen", "127.0.0.1:\(port)", "--auto-create", "false",
                 "--address-file", addressFile(data), "--exit-with-parent",
             ]
-                + topics.flatMap { name, partitions in
-                    let settings = compacted.contains(name) ? ":cleanup.policy=compact" : ""
-                    return ["--topic", "\(name):\(partitions)\(settings)"]
+                + topics.flatMap { topic in
+                    let settings = topic.settings.map { "\($0.name)=\($0.value)" }.joined(separator: ",")
+                    return ["--topic", "\(topic.name):\(topic.partitions)\(settings.isEmpty ? "" : ":\(settings)")"]
                 })
     }
 

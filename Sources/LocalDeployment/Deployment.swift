@@ -16,7 +16,7 @@ public struct DeploymentConfiguration: Sendable {
     public var postgres: String?
     /// Instances of each consumer.
     public var instances = 1
-    /// Whether the monitors, the reaction controller and the notifier run too.
+    /// Whether the monitors, the reaction controller, the notifier, and what retrains and promotes models run too.
     public var hasMonitors = true
     /// Delivery profile of the consumers: `exact` or `latency`.
     public var profile: String
@@ -106,10 +106,10 @@ public struct Deployment {
                 children.append(stageChild(stage, instance: instance, after: after, rank: rank))
             }
         }
+        guard configuration.hasMonitors else { return children }
         for name in Self.loop {
             children.append(stageChild(name, instance: nil, after: hasBroker ? [Self.broker] : [], rank: 0))
         }
-        guard configuration.hasMonitors else { return children }
         for monitor in Self.monitors {
             var after = hasBroker ? [Self.broker] : []
             if monitor == Self.infrastructureMonitor, configuration.postgres == nil { after.append(Self.postgres) }

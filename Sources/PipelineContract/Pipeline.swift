@@ -54,6 +54,16 @@ public struct TopicSetting: Sendable, Equatable {
         self.retentionMilliseconds = retentionMilliseconds
         self.isCompacted = isCompacted
     }
+
+    /// The topic's settings by Kafka's names, for whoever makes it.
+    public var kafkaSettings: [(name: String, value: String)] {
+        [
+            ("retention.ms", String(retentionMilliseconds)),
+            ("cleanup.policy", isCompacted ? "compact" : "delete"),
+            // Evidence keeps the time at which it was written, or retention would remove it too early.
+            ("message.timestamp.type", topic.hasSuffix(".dlq") ? "LogAppendTime" : "CreateTime"),
+        ]
+    }
 }
 
 /// What `ingest-consumer` accepts.

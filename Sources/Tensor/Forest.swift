@@ -43,6 +43,7 @@ import CVectorKernels
     public let nodeCount: Int
     private let featureCount: Int
     private let aggregate: Aggregate
+    private let level: VectorKernels.Level
     private let nodes: FloatBuffer
     private let trees: FloatBuffer
     private let targets: FloatBuffer
@@ -54,8 +55,9 @@ import CVectorKernels
     ///   - sizes: of the trees, in the order in which their values are added up.
     public init(
         features columns: [Int32], sizes: [TreeSize], targetCount: Int, aggregate: Aggregate,
-        allocator: any WeightAllocator
+        allocator: any WeightAllocator, level: VectorKernels.Level = VectorKernels.level
     ) throws {
+        self.level = level
         self.targetCount = targetCount
         self.aggregate = aggregate
         featureCount = columns.count
@@ -136,7 +138,7 @@ import CVectorKernels
         unsafe pk_forest(
             nodes: nodePointer, trees: treePointer, targets: targetPointer, values: values.pointer,
             features: featurePointer, tree_count: treeCount, feature_count: featureCount, target_count: targetCount,
-            node_count: nodeCount, aggregate: aggregate.rawValue)
+            node_count: nodeCount, aggregate: aggregate.rawValue, level: level.rawValue)
     }
 
     /// Floats of scratch that a run needs; 64-byte aligned.

@@ -27,7 +27,7 @@ public enum VectorKernels {
     /// What is in use.
     public static var level: Level { Level(rawValue: pk_level()) ?? .baseline }
 
-    /// Uses at most `level` in the whole process; only models loaded afterwards run right. For tests and measurements.
+    /// Uses at most `level` for models loaded from now on, and for elementwise functions. For measurements.
     public static func limit(to level: Level) { pk_limit_level(level.rawValue) }
 
     /// Environment variable that limits the level: `baseline`, `avx2` or `avx512`.
@@ -60,24 +60,28 @@ public enum VectorKernels {
     private let packed: FloatBuffer
     private let bias: FloatBuffer?
     private let activation: Activation
+    private let level: VectorKernels.Level
 
     /// Packs weights that stand anywhere into memory of the allocator, the only copy that a run reads.
     ///
     /// - Parameters:
     ///   - weights: element (i, o) is the float at `i * inputStride + o * outputStride`; needs no alignment.
     ///   - bias: `outputs` floats, or nil.
+    ///   - level: at most what the processor has.
     @unsafe
     public init(
         weights: UnsafePointer<Float>, inputStride: Int, outputStride: Int, inputs: Int, outputs: Int,
-        bias: UnsafePointer<Float>?, activation: Activation, allocator: any WeightAllocator
+        bias: UnsafePointer<Float>?, activation: Activation, allocator: any WeightAllocator,
+        level: VectorKernels.Level = VectorKernels.level
     ) throws {
         precondition(inputs > 0 && outputs > 0, "an empty layer")
         self.inputs = inputs
         self.outputs = outputs
         self.activation = activation
-        let padded = pk_padded(outputs)
+        self.level = level
+        let padded = pk_padded(level.rawValue, outputs)
         packed = try allocator.allocate(count: inputs * padded)
-        unsafe pk_pack(weights, inputStride, outputStride, inputs, outputs, packed.pointer)
+        unsafe pk_pack(level.rawValue, weights, inputStride, outputStride, inputs, outputs, packed.pointer)
         if let bias = unsafe bias {
             let buffer = try allocator.allocate(count: padded)
             unsafe buffer.pointer.update(from: bias, count: outputs)
@@ -101,7 +105,7 @@ public enum VectorKernels {
         // The buffers live as long as the layer.
         var layer = unsafe pk_dense(
             packed: packed.pointer, bias: bias?.pointer, inputs: inputs, outputs: outputs, activation: kind,
-            alpha: alpha)
+            alpha: alpha, level: level.rawValue)
         unsafe pk_dense_run(&layer, input, inputs, rows, output)
     }
 }

@@ -75,24 +75,19 @@ struct Load {
 
     /// Reads the whole log, from the first poll until the last record.
     func fetch() throws -> Report.Throughput {
-        let consumer = try makeConsumer()
         let expected = options.records + Self.warmUpRecords
+        let consumers = try (0..<options.consumers).map { _ in try makeConsumer() }
+        let reading = Reading(expected: expected)
         return try measured(records: expected) {
-            try consumer.assign(
-                (0..<options.partitions).map {
-                    (KafkaPartition(topic: BrokerUnderTest.topic, partition: Int32($0)), KafkaOffset.beginning)
-                })
-            var (count, bytes) = (0, 0)
-            while count < expected {
-                let polled = consumer.pollMessages(maximum: 100_000, timeoutMilliseconds: Self.stallMilliseconds) {
-                    bytes += $0.withValue { $0?.byteCount ?? 0 }
-                }
-                count += polled.messageCount
-                if case .error(let error, _, _) = polled.event { throw error }
-                guard polled.messageCount > 0 || polled.event != nil else {
-                    throw BenchmarkError("No records for \(Self.stallMilliseconds) ms, \(count) of \(expected) came")
-                }
+            for (number, consumer) in consumers.enumerated() {
+                let partitions = stride(from: number, to: options.partitions, by: options.consumers)
+                try consumer.assign(
+                    partitions.map {
+                        (KafkaPartition(topic: BrokerUnderTest.topic, partition: Int32($0)), KafkaOffset.beginning)
+                    })
+                Threads.start(named: "consumer-\(number)") { reading.read(consumer) }
             }
+            let bytes = try reading.wait(milliseconds: Int(Self.stallMilliseconds))
             guard bytes == expected * options.size else {
                 throw BenchmarkError("\(bytes) bytes came back, \(expected * options.size) were sent")
             }

@@ -85,6 +85,9 @@ struct BenchmarkOptions: ParsableArguments {
     @Option(name: .long, help: "Partitions of the topic.")
     var partitions = 4
 
+    @Option(name: .long, help: "Consumers that share the partitions when the log is read back, each with a thread.")
+    var consumers = 2
+
     @Option(name: .long, help: "Flush policies to measure, each with an empty log: none, group, interval:MS.")
     var fsync = ["none", "group"]
 
@@ -123,6 +126,9 @@ struct BenchmarkOptions: ParsableArguments {
         }
         guard (1...1_000).contains(partitions) else {
             throw ValidationError("--partitions must be 1 to 1000, not \(partitions).")
+        }
+        guard (1...partitions).contains(consumers) else {
+            throw ValidationError("--consumers must be 1 to the number of partitions, not \(consumers).")
         }
         guard (1...100_000).contains(rate), (0...3_600).contains(seconds) else {
             throw ValidationError("--rate must be 1 to 100000 a second, --seconds 0 to 3600.")

@@ -71,6 +71,7 @@ struct Report: Encodable {
     var recordBytes: Int
     var recordsPerBatch: Int
     var partitions: Int
+    var consumers: Int
     var isIdempotent: Bool
     var runs: [Run] = []
 
@@ -88,6 +89,7 @@ struct Report: Encodable {
         recordBytes = options.size
         recordsPerBatch = options.batch
         partitions = options.partitions
+        consumers = options.consumers
         isIdempotent = options.idempotent
     }
 
@@ -95,7 +97,8 @@ struct Report: Encodable {
         var lines = [
             "\(processor), \(processors) processors, load before \(decimal(loadBefore)), librdkafka \(librdkafka), "
                 + "\(build) build",
-            "\(recordBytes)-byte records, batches of \(recordsPerBatch), \(partitions) partitions, acks=all"
+            "\(recordBytes)-byte records, batches of \(recordsPerBatch), \(partitions) partitions, "
+                + "\(consumers) consumers, acks=all"
                 + (isIdempotent ? ", idempotent" : ""),
         ]
         for run in runs { lines += text(of: run) }

@@ -1,9 +1,11 @@
 // BrokerTests: the broker as librdkafka sees it.
 
-import EmbeddedBroker
+import EmbeddedLog
 import Kafka
 import TestSupport
 import Testing
+
+@testable import EmbeddedBroker
 
 @Suite("The embedded broker serves librdkafka")
 struct BrokerTests {
@@ -33,6 +35,25 @@ struct BrokerTests {
             #expect(try broker.read(3, from: "t") == ["a", "b", "c"])
             let committed = try broker.makeConsumer().committed([partition], timeoutMilliseconds: 10_000)
             #expect(committed[partition] == CommittedOffset(offset: 2, metadata: "mark"))
+        }
+    }
+
+    @Test("A topic that is made again keeps its partitions and records and takes the new settings, for good")
+    func settings() async throws {
+        let directory = try TemporaryDirectory()
+        try await withBroker(directory: directory) { broker in
+            try await broker.createTopic("t", partitions: 2, settings: ["retention.ms": "1000000"])
+            try broker.produce(["kept"], to: "t")
+            try await broker.createTopic(
+                "t", partitions: 5, settings: ["retention.ms": "-1", "cleanup.policy": "compact"])
+            await #expect(throws: LogError.self) {
+                try await broker.createTopic("t", partitions: 2, settings: ["retention.ms": "soon"])
+            }
+        }
+        try await withBroker(directory: directory) { broker in
+            let settings = try await broker.settings(ofTopic: "t")
+            #expect(settings == ["retention.ms": "-1", "cleanup.policy": "compact"])
+            #expect(try broker.read(1, from: "t") == ["kept"])
         }
     }
 

@@ -68,6 +68,21 @@ struct AppendTests {
             (batch { $0.setInteger(Int32(-1), at: 23) }, .invalidRecord),
             (batch { $0.setInteger(Int16(7), at: 21) }, .invalidRecord),
             (batch { $0.setInteger(Int16(0x10), at: 21) }, .invalidRecord),
+            (
+                batch {
+                    $0.setInteger(Int32(2), at: 23)
+                    $0.setInteger(Int32(3), at: 57)
+                }, .invalidRecord
+            ),
+            (
+                batch {
+                    $0.setInteger(Int32(0), at: 23)
+                    $0.setInteger(Int32(1), at: 57)
+                }, .invalidRecord
+            ),
+            // The first record's length and offset delta.
+            (batch { $0[BatchHeader.size] += 2 }, .invalidRecord),
+            (batch { $0[BatchHeader.size + 3] = 4 }, .invalidRecord),
             (control, .invalidRecord),
             (batch { _ in } + batch { _ in }, .invalidRecord),
             (RecordBatchBuilder.batch([.text(String(repeating: "x", count: 500))]), .messageTooLarge),

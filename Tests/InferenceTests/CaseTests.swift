@@ -2,7 +2,6 @@
 
 import Foundation
 import Inference
-import Tensor
 import Testing
 
 @Suite("The engine agrees with ONNX and ONNX Runtime")
@@ -47,11 +46,8 @@ struct CaseTests {
         (try? InferenceSession.operators(of: test.model.span.bytes))?.first { $0 != "Constant" } ?? "Constant"
     }
 
-    @Test(
-        "Models of scikit-learn, LightGBM, XGBoost and dense networks give ONNX Runtime's outputs",
-        arguments: VectorKernels.Level.allCases)
-    func models(_ level: VectorKernels.Level) throws {
-        guard level == VectorKernels.level else { return }
+    @Test("Models of scikit-learn, LightGBM, XGBoost and dense networks give ONNX Runtime's outputs")
+    func models() throws {
         let cases = try ReferenceCase.load("models.bin")
         #expect(cases.count > 60)
         for test in cases {

@@ -31,10 +31,9 @@ extension IntegrationTests {
                     for stage in Stage.allCases {
                         let process = stack[stage]
                         _ = try await onThread { process.stop() }
-                        try process.start(["--plant-kill", "\(point):2"])
+                        try process.start(["--plant-kill", "\(point):1"])
                         let range = world.count * part / parts..<world.count * (part + 1) / parts
                         part += 1
-                        // In steps, so that there is more than one batch and more than one commit.
                         _ = try await world.publish(range, to: stack, rate: 400)
                         let status = try await onThread { process.wait(seconds: 30) }
                         #expect(status == .signalled(SIGKILL), "\(stage) \(point): \(String(describing: status))")

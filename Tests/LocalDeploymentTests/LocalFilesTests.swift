@@ -30,6 +30,20 @@ struct LocalFilesTests {
         #expect(DataDirectory(explicit: nil, environment: ["PENSTOCK_DATA": ""]).path == "\(here)/.penstock")
     }
 
+    @Test("The broker is told every topic with its partitions and settings")
+    func brokerTopics() throws {
+        try Self.withFolder { folder in
+            let provider = EmbeddedLogProvider(
+                executable: "/x/embedded-broker",
+                topics: [
+                    ("a.inputs", 4, [("retention.ms", "60000"), ("cleanup.policy", "compact")]), ("a.plain", 1, []),
+                ])
+            let arguments = try #require(try provider.launch(data: DataDirectory(path: folder))).arguments
+            let topics = arguments.indices.filter { arguments[$0] == "--topic" }.map { arguments[$0 + 1] }
+            #expect(topics == ["a.inputs:4:retention.ms=60000,cleanup.policy=compact", "a.plain:1"])
+        }
+    }
+
     @Test("Only one supervisor may hold a data directory")
     func locking() throws {
         try Self.withFolder { folder in

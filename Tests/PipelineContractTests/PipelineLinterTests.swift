@@ -131,6 +131,14 @@ struct PipelineLinterTests {
         #expect(pipeline.topicSettings.count == 22)
         #expect(Set(pipeline.topicSettings.map(\.topic)) == Set(pipeline.topics.all))
         #expect(pipeline.topicSettings[0].retentionMilliseconds == 604_800_000)
+        let kafka = Dictionary(
+            uniqueKeysWithValues: pipeline.topicSettings.map { setting in
+                (setting.topic, Dictionary(uniqueKeysWithValues: setting.kafkaSettings.map { ($0.name, $0.value) }))
+            })
+        #expect(kafka[pipeline.topics.inputs]?["retention.ms"] == "604800000")
+        #expect(kafka[pipeline.topics.inputs]?["message.timestamp.type"] == "CreateTime")
+        #expect(kafka["\(pipeline.topics.inputs).dlq"]?["message.timestamp.type"] == "LogAppendTime")
+        for topic in pipeline.topics.compacted { #expect(kafka[topic]?["cleanup.policy"] == "compact") }
         #expect(pipeline.input.schema.fields.count == 10)
         #expect(pipeline.input.schema.numericFields.count == 9)
         #expect(pipeline.input.bytesMax == 65_536)

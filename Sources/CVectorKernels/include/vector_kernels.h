@@ -14,7 +14,7 @@ enum { PK_BASELINE = 0, PK_AVX2 = 1, PK_AVX512 = 2 };
 int pk_detected_level(void);
 /// The set in use: the detected one unless `pk_limit_level` said otherwise.
 int pk_level(void);
-/// Uses at most `level` from now on; matrices packed before must be packed again. For tests and measurements.
+/// Uses at most `level` for what is made from now on. For measurements.
 void pk_limit_level(int level);
 
 /// What is done to each sum of a dense layer before it is stored.
@@ -28,14 +28,16 @@ typedef struct {
     ptrdiff_t inputs, outputs;
     int activation;
     float alpha;
+    /// The instruction set it was packed for.
+    int level;
 } pk_dense;
 
-/// Outputs rounded up to whole vectors: floats of a padded bias.
-ptrdiff_t pk_padded(ptrdiff_t outputs);
+/// Outputs rounded up to whole vectors of an instruction set: floats of a padded bias.
+ptrdiff_t pk_padded(int level, ptrdiff_t outputs);
 /// Packs element (i, o), found at `weights[i * input_stride + o * output_stride]`, into `inputs * pk_padded(outputs)`
 /// floats at `packed`.
 void pk_pack(
-    const float *weights, ptrdiff_t input_stride, ptrdiff_t output_stride, ptrdiff_t inputs, ptrdiff_t outputs,
+    int level, const float *weights, ptrdiff_t input_stride, ptrdiff_t output_stride, ptrdiff_t inputs, ptrdiff_t outputs,
     float *packed);
 /// `c = activation(a * matrix + bias)` for `rows` rows of `a` (stride `lda`) into rows of `outputs` floats.
 void pk_dense_run(const pk_dense *dense, const float *a, ptrdiff_t lda, ptrdiff_t rows, float *c);
@@ -102,6 +104,7 @@ typedef struct {
     const int32_t *features;
     ptrdiff_t tree_count, feature_count, target_count, node_count;
     int aggregate;
+    int level;
 } pk_forest;
 
 /// Rows that are evaluated together.

@@ -39,7 +39,9 @@ extension Broker {
                         describe($0, of: topic)
                     }
                 case ResourceKind.broker where wanted.name.isEmpty || wanted.name == "\(options.nodeID)":
-                    answer.settings = brokerSettings.filter { keys?.contains($0.name) ?? true }.map {
+                    answer.settings = brokerSettings(port: context.connection.localPort).filter {
+                        keys?.contains($0.name) ?? true
+                    }.map {
                         .init(name: $0.name, value: $0.value, isReadOnly: true, source: ConfigSource.broker.rawValue)
                     }
                 default:
@@ -56,7 +58,7 @@ extension Broker {
         return .init(name: name, value: topic.config.value(of: name), source: source.rawValue)
     }
 
-    private var brokerSettings: [(name: String, value: String)] {
+    private func brokerSettings(port: Int) -> [(name: String, value: String)] {
         [
             ("advertised.listeners", "PLAINTEXT://\(options.advertisedHost ?? options.host):\(port)"),
             ("auto.create.topics.enable", "\(options.autoCreatesTopics)"),

@@ -14,8 +14,6 @@ final class Broker {
     let groups: GroupCoordinator
     let transactions: TransactionCoordinator
     let waitingFetches: WaitingFetches
-    /// The port that was bound; set once the listener is up.
-    var port = 0
     var connectionCount = 0
     /// Bytes of requests that have not come whole.
     var receivedBytes = 0
@@ -30,7 +28,9 @@ final class Broker {
         self.logger = logger
         self.loop = loop
         self.faults = faults
-        store = try LogStore(directory: options.directory, options: options.store) { work in loop.execute(work) }
+        store = try LogStore(
+            directory: options.directory, options: options.store, fileSystem: options.fileSystem
+        ) { work in loop.execute(work) }
         waitingFetches = WaitingFetches(loop: loop)
         let limits = GroupLimits(
             sessionTimeoutMilliseconds: options.sessionTimeoutMilliseconds,
@@ -93,7 +93,8 @@ final class Broker {
 
     func selfNode(for connection: ConnectionHandler) -> WireBroker {
         WireBroker(
-            nodeID: options.nodeID, host: options.advertisedHost ?? connection.localHost, port: Int32(port), rack: nil)
+            nodeID: options.nodeID, host: options.advertisedHost ?? connection.localHost,
+            port: Int32(connection.localPort), rack: nil)
     }
 }
 

@@ -17,6 +17,8 @@ public struct BrokerOptions: Sendable {
     public var autoCreatesTopics = true
     /// The log's settings: fsync policy, topic defaults.
     public var store = StoreOptions()
+    /// Tests put one that fails here.
+    var fileSystem: any FileSystem = POSIXFileSystem()
 
     public var nodeID: Int32 = 1
     /// Connections at one time; more are closed at once.

@@ -23,7 +23,9 @@ final class ConnectionHandler: ChannelDuplexHandler {
     private var hasUnflushed = false
     private var wantsRead = false
     private var isAccepted = false
+    /// The address the client used, which it is told again in answers.
     private(set) var localHost = ""
+    private(set) var localPort = 0
     private(set) var clientHost = ""
 
     init(broker: Broker) {
@@ -43,6 +45,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         isAccepted = true
         broker.connectionCount += 1
         localHost = context.localAddress?.ipAddress ?? options.host
+        localPort = context.localAddress?.port ?? options.port
         clientHost = "/\(context.remoteAddress?.ipAddress ?? "unknown")"
     }
 

@@ -61,14 +61,15 @@ enum EmbeddedBrokers {
     static func provider(
         isMock: Bool, executable: String, contract: Pipeline, partitions: Int?
     ) -> any BrokerProvider {
-        let topics = contract.topicSettings.map { setting in
-            (setting.topic, setting.partitions > 1 ? partitions ?? setting.partitions : setting.partitions)
+        func count(_ setting: TopicSetting) -> Int {
+            setting.partitions > 1 ? partitions ?? setting.partitions : setting.partitions
         }
         guard isMock else {
             return EmbeddedLogProvider(
-                executable: executable, topics: topics,
-                compacted: Set(contract.topicSettings.filter(\.isCompacted).map(\.topic)))
+                executable: executable,
+                topics: contract.topicSettings.map { ($0.topic, count($0), $0.kafkaSettings) })
         }
-        return MockBrokerProvider(executable: executable, topics: topics)
+        return MockBrokerProvider(
+            executable: executable, topics: contract.topicSettings.map { ($0.topic, count($0)) })
     }
 }

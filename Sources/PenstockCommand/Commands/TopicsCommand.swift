@@ -104,15 +104,7 @@ struct TopicsCommand: ParsableCommand {
                 missing.map { step in
                     TopicAdministration.NewTopic(
                         name: step.topic, partitions: step.partitions, replication: replication,
-                        settings: [
-                            ("retention.ms", String(step.retentionMilliseconds)),
-                            ("cleanup.policy", step.cleanup),
-                            // Evidence keeps the time at which it was written, or retention would remove it too early.
-                            (
-                                "message.timestamp.type",
-                                step.topic.hasSuffix(".dlq") ? "LogAppendTime" : "CreateTime"
-                            ),
-                        ])
+                        settings: contract.topicSettings.first { $0.topic == step.topic }?.kafkaSettings ?? [])
                 }, timeoutMilliseconds: timeout)
             if output.isJSON { return try Console.print(json: steps) }
             TopicsCommand.show(steps)
