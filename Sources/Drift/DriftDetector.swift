@@ -9,8 +9,11 @@ import Glibc
 /// whatever way the features depend on each other, so that the mean number of records up to a false alarm `M >= A` is at
 /// least A (Shin, Ramdas, Rinaldo: E-detectors, 2023; docs/drift.md).
 public struct DriftDetector: Sendable {
-    /// Records over which the learning expert forgets half of what it saw.
-    public static let halfLife = 1_000.0
+    /// Records over which the learning expert forgets half of what it saw, at most.
+    public static let halfLifeMax = 1_000.0
+    /// Independent reference rows per record of the half-life, at least. An expert that remembers longer would learn how the
+    /// estimated reference differs from the true one, and win by it without any change (docs/drift.md).
+    static let rowsPerHalfLife = 26.0
     /// Records' worth of the reference that it starts from.
     static let priorRecords: Float = 200
 
@@ -34,6 +37,10 @@ public struct DriftDetector: Sendable {
     }
 
     public let threshold: Double
+    /// Records over which the learning expert forgets half of what it saw.
+    public let halfLife: Double
+    /// Makes an earlier record weigh half after `halfLife` records, by letting each new one weigh more.
+    private let growth: Float
     private let bins: [FeatureBins]
     private let tables: [SIMD16<Double>]
     private let powers: [Double]
@@ -55,6 +62,10 @@ public struct DriftDetector: Sendable {
     ///   - tolerance: total-variation distance that never fires.
     public init(_ profile: ReferenceProfile, threshold: Double, tolerance: Double = 0) {
         self.threshold = threshold
+        let watched = profile.features.filter(\.isStationary)
+        let rows = watched.map { Double($0.bins.rows) * $0.power }.min() ?? 0
+        halfLife = min(Self.halfLifeMax, max(10, rows / Self.rowsPerHalfLife))
+        growth = Float(exp2(1 / halfLife))
         bins = profile.features.map(\.bins)
         isWatched = profile.features.map(\.isStationary)
         watchedCount = max(1, isWatched.count { $0 })
@@ -94,7 +105,6 @@ public struct DriftDetector: Sendable {
     @inline(__always)
     public mutating func take(_ row: Span<Float>, missing: Span<UInt8>) -> Alarm? {
         var total = 0.0
-        let growth = Self.growth
         increment *= growth
         records &+= 1
         for feature in 0..<bins.count where isWatched[feature] {
@@ -105,9 +115,6 @@ public struct DriftDetector: Sendable {
         evidence = total / Double(watchedCount)
         return evidence >= threshold ? alarm() : nil
     }
-
-    /// Makes an earlier record weigh half after `halfLife` records, by letting each new one weigh more.
-    private static let growth = Float(exp2(1 / halfLife))
 
     @inline(__always)
     private mutating func update(_ feature: Int, _ bin: Int) -> Double {

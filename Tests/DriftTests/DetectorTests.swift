@@ -92,7 +92,7 @@ struct DetectorTests {
         var stream = NormalStream(features: 3, seed: 5)
         let profile = try stream.profile(rows: 1_000, missing: 0.05)
         var detector = DriftDetector(profile, threshold: 1e12)
-        var plain = PlainDetector(profile)
+        var plain = PlainDetector(profile, halfLife: detector.halfLife)
         for index in 0..<400 {
             let row = stream.row(shift: index > 200 ? 0.4 : 0)
             let missing: [UInt8] = [0, index.isMultiple(of: 20) ? 1 : 0, 0]
@@ -169,11 +169,13 @@ struct DetectorTests {
 private struct PlainDetector {
     let profile: ReferenceProfile
     let tables: [ExpertTable]
+    let halfLife: Double
     var evidence: [[Double]]
     var learned: [[Double]]
 
-    init(_ profile: ReferenceProfile) {
+    init(_ profile: ReferenceProfile, halfLife: Double) {
         self.profile = profile
+        self.halfLife = halfLife
         tables = profile.features.map { ExpertTable($0.bins, power: $0.power, tolerance: 0) }
         evidence = profile.features.map { _ in Array(repeating: 0, count: 16) }
         learned = profile.features.map { $0.bins.probabilities.map { $0 * 200 } }
@@ -185,7 +187,7 @@ private struct PlainDetector {
             let bins = profile.features[feature].bins
             let bin = missing[feature] == 1 ? FeatureBins.missing : bins.bin(of: row[feature])
             // Every earlier record fades by one step, then this one bets on what is left.
-            let fade = exp2(-1 / DriftDetector.halfLife)
+            let fade = exp2(-1 / halfLife)
             learned[feature] = learned[feature].map { $0 * fade }
             let share = learned[feature][bin] / learned[feature].reduce(0, +)
             for expert in 0..<16 {
