@@ -21,6 +21,8 @@ struct PrivateStack {
     /// A cluster and a PostgreSQL that somebody else runs; nil for private ones.
     var servers: String?
     var postgres: String?
+    /// Monitors and reactions too; a benchmark measures the path alone.
+    var hasMonitors = false
     /// The in-memory mock cluster instead of the durable log.
     var isMock = false
 
@@ -42,8 +44,7 @@ struct PrivateStack {
                     partitions: partitions),
             postgres: postgres)
         configuration.instances = instances
-        // What is measured is the path of the events.
-        configuration.hasMonitors = false
+        configuration.hasMonitors = hasMonitors
         configuration.settings = settings
         let chosen = profile.map { ["--profile", $0] } ?? []
         let arguments =
