@@ -118,7 +118,7 @@ public struct ModelEvent: Sendable, Equatable, Codable {
         public var confidence: Double
         public var rocAUC: Difference?
         public var logLoss: Difference
-        /// Median microseconds of one batch of `latencyRows` rows.
+        /// Shortest time of a batch of `latencyRows` rows, microseconds.
         public var candidateMicroseconds: Double
         public var productionMicroseconds: Double
         public var latencyRows: Int

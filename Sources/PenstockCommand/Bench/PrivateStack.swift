@@ -23,6 +23,8 @@ struct PrivateStack {
     var postgres: String?
     /// The model is opened through a key broker. The oracle reads a plain file.
     var isSealed = true
+    /// Monitors and reactions too; a benchmark measures the path alone.
+    var hasMonitors = false
     /// The in-memory mock cluster instead of the durable log.
     var isMock = false
 
@@ -51,8 +53,7 @@ struct PrivateStack {
                 data: data, container: Artifacts(pipeline: contract, override: data.artifacts).container)
         }
         configuration.instances = instances
-        // What is measured is the path of the events.
-        configuration.hasMonitors = false
+        configuration.hasMonitors = hasMonitors
         configuration.settings = settings
         let chosen = profile.map { ["--profile", $0] } ?? []
         let arguments =

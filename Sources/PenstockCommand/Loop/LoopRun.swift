@@ -30,7 +30,9 @@ struct LoopRun {
             "Stream \(kind.rawValue): \(stream.reference.count) reference rows, \(stream.live.count) events, one label each"
         )
         try prepare(stream, contract)
-        let stack = try PrivateStack(data: data, pipelinePath: pipelinePath, instances: 1).start(contract)
+        var deployment = PrivateStack(data: data, pipelinePath: pipelinePath, instances: 1)
+        deployment.hasMonitors = true
+        let stack = try deployment.start(contract)
         defer { stopStack(stack) }
         let state = try DeploymentState.ofRunning(data)
         step("Started \(state.processes.count) processes: \(state.processes.map(\.name).joined(separator: ", "))")
