@@ -97,7 +97,8 @@ private final class Holder {
         for line in maps.split(separator: "\n") {
             let words = line.split(separator: " ")
             let range = words[0].split(separator: "-")
-            guard words[1].hasPrefix("r"), !line.hasSuffix("[vvar]"), !line.hasSuffix("[vsyscall]"),
+            // Files are mapped as they are on the disk; secrets could be in memory of the process's own.
+            guard words[1].hasPrefix("r"), words.count < 6 || line.hasSuffix("[heap]") || line.hasSuffix("[stack]"),
                 let start = UInt64(range[0], radix: 16), let end = UInt64(range[1], radix: 16)
             else { continue }
             try? memory.seek(toOffset: start)
