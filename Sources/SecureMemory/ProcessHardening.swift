@@ -49,7 +49,7 @@ public enum ProcessHardening {
             penstock_forbid_privileges() == 0
         else { throw SecureMemoryError(.cannotHarden, "core dumps cannot be switched off for this process") }
         // The Swift runtime's crash reporter, where it is on, would print memory.
-        for number in [SIGQUIT, SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV] { unsafe signal(number, SIG_DFL) }
+        for number in [SIGQUIT, SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV] { signal(number, SIG_DFL) }
         var limit = rlimit()
         if unsafe getrlimit(__rlimit_resource_t(8), &limit) == 0, limit.rlim_cur < limit.rlim_max {
             limit.rlim_cur = limit.rlim_max
