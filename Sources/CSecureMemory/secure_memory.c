@@ -31,7 +31,7 @@
 #define MLOCK_ONFAULT 1
 #endif
 
-int penstock_memfd_secret(void) { return (int)syscall(SYS_memfd_secret, FD_CLOEXEC); }
+int penstock_memfd_secret(void) { return (int)syscall(SYS_memfd_secret, O_CLOEXEC); }
 
 int penstock_lock(void *address, unsigned long count, int on_fault) {
     return on_fault ? mlock2(address, count, MLOCK_ONFAULT) : mlock(address, count);

@@ -38,6 +38,9 @@ public final class SealedContainer {
         do throws(SealingError) {
             header = try ContainerHeader(canonical: frame.header)
             recipients = try RecipientBlock.decode(frame.recipients)
+            for case .kbs(let uri) in recipients where uri != header.release.uri {
+                throw SealingError(.badRecipients, "a recipient names another key broker's place than the header")
+            }
             verifiedSigner = try verify(header, frame.header, try HeaderSignature.decode(frame.signatures))
         } catch {
             throw SealingError(error.code, "\(path): \(error.message)")

@@ -12,7 +12,7 @@ public struct ProtectionReport: Sendable, Equatable, Codable {
     public var isUndumpable = false
     /// seccomp refuses ptrace, process_vm_readv and the like from within.
     public var hasCallFilter = false
-    /// Landlock version when writes are confined to some folders, 0 otherwise.
+    /// Landlock version of the kernel, 0 for none. Penstock does not confine its writes yet.
     public var landlockVersion = 0
     /// memfd_secret works.
     public var hasSecretMemory = false
@@ -26,7 +26,7 @@ public struct ProtectionReport: Sendable, Equatable, Codable {
         let limit = lockLimitBytes.map { "\($0 >> 10) KiB" } ?? "no limit"
         return "core dumps \(isCoreOff ? "off" : "POSSIBLE"), debugger of the same user "
             + "\(isUndumpable ? "refused" : "ALLOWED"), seccomp \(word(hasCallFilter)), Landlock "
-            + "\(landlockVersion > 0 ? "on (version \(landlockVersion))" : "off"), memfd_secret "
+            + "\(landlockVersion > 0 ? "available, not used" : "none"), memfd_secret "
             + "\(word(hasSecretMemory)), lockable \(limit), swap \(mayBeSwapped ? "POSSIBLE" : "none")"
     }
 }
@@ -48,6 +48,8 @@ public enum ProcessHardening {
         guard unsafe setrlimit(__rlimit_resource_t(4), &none) == 0, penstock_forbid_dump() == 0,
             penstock_forbid_privileges() == 0
         else { throw SecureMemoryError(.cannotHarden, "core dumps cannot be switched off for this process") }
+        // The Swift runtime's crash reporter, where it is on, would print memory.
+        for number in [SIGQUIT, SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV] { signal(number, SIG_DFL) }
         var limit = rlimit()
         if unsafe getrlimit(__rlimit_resource_t(8), &limit) == 0, limit.rlim_cur < limit.rlim_max {
             limit.rlim_cur = limit.rlim_max

@@ -52,6 +52,8 @@ struct RegistrationTests {
         #expect(bench.problem(try bench.registerAll(container, sealer, sequence: 5)) == "ResourceConflict")
         #expect(bench.problem(try bench.registerAll(container, sealer, sequence: 4)) == "ResourceConflict")
         #expect(try bench.registerAll(container, sealer, sequence: 6).status == 200)
+        // The same serial for another container.
+        bench.clock.advance(1)
         let again = try bench.seal(sealer)
         #expect(bench.problem(try bench.registerAll(again, sealer, sequence: 7)) == "ResourceConflict")
     }

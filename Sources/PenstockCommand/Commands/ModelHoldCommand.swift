@@ -48,6 +48,10 @@ extension ModelCommand {
         }
 
         mutating func run() throws {
+            // A caller's thread that blocks signals hands that on.
+            var all = sigset_t()
+            sigfillset(&all)
+            sigprocmask(SIG_UNBLOCK, &all, nil)
             if !unhardened {
                 try ProcessHardening.apply(mode: lockMode)
                 ProcessHardening.filterCalls()
