@@ -42,9 +42,29 @@ public final class SealedModelSource: ModelSource, Sendable {
         return result
     }
 
+    /// The container's other files, for large tensors that stand beside the ONNX file.
+    public var files: (any ModelFileTable)? { ContainerFiles(model: model) }
+
     /// Overwrites the container's files and all weights that came of them.
     public func wipe() {
         model.wipe()
         weights.wipe()
+    }
+}
+
+/// Reads from the opened container; no path of a disk is ever used.
+private struct ContainerFiles: ModelFileTable {
+    let model: OpenedModel
+
+    func size(of name: String) -> Int? { model.header.files.first { $0.path == name }.map { Int($0.size) } }
+
+    func read(_ name: String, offset: Int, into target: UnsafeMutableRawBufferPointer) throws {
+        let isThere: Void? = try model.withFile(name) { bytes in
+            guard offset >= 0, target.count <= bytes.byteCount - offset else {
+                throw SealingError(.badHeader, "the file '\(name)' ends before what the model reads of it")
+            }
+            bytes.extracting(offset..<offset + target.count).withUnsafeBytes { target.copyMemory(from: $0) }
+        }
+        guard isThere != nil else { throw SealingError(.badHeader, "the container holds no file '\(name)'") }
     }
 }
