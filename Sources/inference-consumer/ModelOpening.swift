@@ -31,15 +31,21 @@ struct ModelOpening {
         return store
     }
 
+    /// The pipeline's own model where models need not be sealed; nil where they must be.
+    func unsealedBase(_ store: any ModelStore) throws -> UnsealedFileSource? {
+        guard !(store is SealedModelStore) else { return nil }
+        return try UnsealedFileSource(manifestPath: pipeline.model.manifestPath) { _ in }
+    }
+
     /// The version in production, or without one the pipeline's own model. For a sealed model the process waits, not ready
     /// and without consuming anything, until a broker that is down, a refusal or a damaged file is mended.
     func open(
         _ store: any ModelStore, production: () throws -> (any ModelSource)?
     ) throws -> any ModelSource {
         guard let sealed = store as? SealedModelStore else {
+            if let promoted = try production() { return promoted }
             let logger = parts.logger
-            return try production()
-                ?? UnsealedFileSource(manifestPath: pipeline.model.manifestPath) { logger.warning("\($0)") }
+            return try UnsealedFileSource(manifestPath: pipeline.model.manifestPath) { logger.warning("\($0)") }
         }
         var attempt = 0
         while true {

@@ -114,17 +114,26 @@ struct Program: StageProgram {
         for notice in notices.compactMap({ $0 }) { parts.logger.warning("\(notice)") }
         let fitted = try FittedTransform.load(for: pipeline)
         let gate = LeaseGate()
-        let store = try ModelOpening(parts: parts, options: model.choice).store(gate)
-        let watcher = try ModelWatcher(
-            configuration: parts.configuration.settings.consumer, modelsTopic: pipeline.topics.models, store: store,
-            requirements: .init(
-                model: pipeline.model.name, contractHash: fitted.contractHash,
-                threshold: pipeline.model.decisionThreshold, recordsMax: pipeline.batching.recordsMax),
-            startMilliseconds: parts.configuration.settings.startMillisecondsMax, control: parts.control,
-            logger: parts.logger)
-        let source = try ModelOpening(parts: parts, options: model.choice).open(store) {
-            try watcher.productionSource()
+        let opening = ModelOpening(parts: parts, options: model.choice)
+        let store = try opening.store(gate)
+        let watcher: ModelWatcher
+        do {
+            watcher = try ModelWatcher(
+                configuration: parts.configuration.settings.consumer, modelsTopic: pipeline.topics.models, store: store,
+                requirements: .init(
+                    model: pipeline.model.name, contractHash: fitted.contractHash,
+                    threshold: pipeline.model.decisionThreshold, recordsMax: pipeline.batching.recordsMax),
+                startMilliseconds: parts.configuration.settings.startMillisecondsMax, control: parts.control,
+                logger: parts.logger)
+        } catch {
+            // What is wrong on this machine is named before the brokers that do not answer.
+            if let base = try opening.unsealedBase(store) {
+                _ = try InferenceProcessor.load(
+                    base, for: pipeline, contractHash: fitted.contractHash, registry: MetricsRegistry())
+            }
+            throw error
         }
+        let source = try opening.open(store) { try watcher.productionSource() }
         let processor = try InferenceProcessor.load(
             source, for: pipeline, contractHash: fitted.contractHash, registry: parts.registry,
             stage: "inference")

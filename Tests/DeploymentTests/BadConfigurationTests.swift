@@ -131,7 +131,8 @@ struct BadConfigurationTests {
         let file = copy.directory.file("file")
         try "".write(toFile: file, atomically: true, encoding: .utf8)
         expectMessage(
-            try await Program.run("penstock", ["up", "--pipeline", copy.path, "--data", "\(file)/data"]), exit: 1,
+            try await Program.run(
+                "penstock", ["up", "--unsealed-model", "--pipeline", copy.path, "--data", "\(file)/data"]), exit: 1,
             "\(file)/data", "Not a directory", "--data DIR")
         expectMessage(
             try await Program.run("penstock", ["fit", copy.path, "--artifacts", "\(file)/x"]), exit: 1, "\(file)/x")
@@ -157,7 +158,8 @@ struct BadConfigurationTests {
         mkdir(folder, 0o755)
         expectMessage(
             try await Program.run(
-                executable: "setpriv", asNobody + [penstock, "up", "--pipeline", copy.path, "--data", folder]),
+                executable: "setpriv",
+                asNobody + [penstock, "up", "--unsealed-model", "--pipeline", copy.path, "--data", folder]),
             exit: 1, folder, "--data DIR")
         expectMessage(
             try await Program.run(executable: "setpriv", asNobody + [penstock, "fit", copy.path]), exit: 1,

@@ -20,7 +20,9 @@ struct BadServerTests {
         for program in BadConfigurationTests.consumers {
             let outcome = try await Program.run(
                 program, ["--pipeline", copy.path, "--start-timeout", "1"] + Self.nowhere,
-                environment: ["PENSTOCK_POSTGRES": "postgresql://u@127.0.0.1:1/d"])
+                environment: [
+                    "PENSTOCK_POSTGRES": "postgresql://u@127.0.0.1:1/d", "PENSTOCK_ALLOW_UNSEALED_MODEL": "1",
+                ])
             expectMessage(outcome, exit: 1, program, "No Kafka broker answers at 127.0.0.1:1", "check that it runs")
         }
     }

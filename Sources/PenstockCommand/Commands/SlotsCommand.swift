@@ -8,7 +8,12 @@ import PipelineContract
 
 struct SlotsCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "slots", abstract: "The instance slots of a pipeline's stages.", subcommands: [Release.self])
+        commandName: "slots",
+        abstract: "The instance slots of a pipeline's stages.",
+        discussion: """
+            Example: penstock slots release topics/housing --stage transform --slot transform-consumer-2
+            """,
+        subcommands: [Release.self])
 
     enum Stage: String, ExpressibleByArgument, CaseIterable {
         case ingest, transform, inference, sink
