@@ -122,6 +122,7 @@ extension IntegrationTests {
                             "PENSTOCK_POSTGRES": stack.postgres.url(role: TestPostgres.runtime),
                             "PENSTOCK_RUNTIME_ROLE": TestPostgres.runtime,
                             "PENSTOCK_READER_ROLE": TestPostgres.reader,
+                            "PENSTOCK_ALLOW_UNSEALED_MODEL": "1",
                         ].merging(refusal.environment) { $1 },
                         outputPath: "\(stack.directory)/refusal-\(number).log")
                 }

@@ -38,7 +38,9 @@ struct LocalFilesTests {
                 topics: [
                     ("a.inputs", 4, [("retention.ms", "60000"), ("cleanup.policy", "compact")]), ("a.plain", 1, []),
                 ])
-            let arguments = try #require(try provider.launch(data: DataDirectory(path: folder))).arguments
+            let data = DataDirectory(path: folder)
+            try data.prepare()
+            let arguments = try #require(try provider.launch(data: data)).arguments
             let topics = arguments.indices.filter { arguments[$0] == "--topic" }.map { arguments[$0 + 1] }
             #expect(topics == ["a.inputs:4:retention.ms=60000,cleanup.policy=compact", "a.plain:1"])
         }

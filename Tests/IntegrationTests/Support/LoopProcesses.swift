@@ -55,7 +55,9 @@ final class LoopProcesses: Sendable {
         case .retraining: arguments += ["--instance", "retraining"]
         case .gate: arguments += ["--instance", "gate", "--approvers", "\(keyPath).pub"]
         }
-        let child = try TestProgram.start(role.rawValue, arguments, outputPath: log(role))
+        // The oracle reads a plain model file.
+        let child = try TestProgram.start(
+            role.rawValue, arguments, environment: ["PENSTOCK_ALLOW_UNSEALED_MODEL": "1"], outputPath: log(role))
         running.withLock { $0[role] = child }
     }
 

@@ -67,7 +67,7 @@ extension Stack {
                 "--pipeline", directory, "--bootstrap-servers", servers, "--artifacts", artifacts, "--sink-group",
                 group(of: .sink), "--group-prefix", groupPrefix, "--profile", profile, "--output", "json",
             ], environment: ["PENSTOCK_POSTGRES": postgres.url()], outputPath: path)
-        let exit = try await onThread { child.wait(timeoutMilliseconds: 120_000) }
+        let exit = try await onThread { child.wait(timeoutMilliseconds: 400_000) }
         let text = TestProgram.contents(of: path) ?? ""
         guard let report = try? JSONDecoder().decode(OracleReport.self, from: Data(text.utf8)) else {
             throw TestFailure("the oracle ended with \(String(describing: exit)): \(text)")
