@@ -35,7 +35,7 @@ extension IntegrationTests {
             let watch = try GroupWatch(stack, .transform)
             let sent = Counter()
             try process.start(["--plant-fault", fault])
-            async let positions = world.publish(to: stack, rate: 400) { sent.set($0) }
+            async let positions = world.publish(to: stack, rate: 100) { sent.set($0) }
             for number in 1...times {
                 let mark = world.count * number / (times + 1)
                 _ = try await stack.wait(for: "event \(mark)") { sent.value >= mark ? true : nil }
