@@ -104,8 +104,10 @@ static void NAME(dense)(const pk_dense *d, const float *a, ptrdiff_t lda, ptrdif
         do {
             ptrdiff_t inputs = d->inputs - k < step ? d->inputs - k : step;
             int ends = k + inputs == d->inputs;
-            for (ptrdiff_t row = 0; row < rows; row += height) {
-                ptrdiff_t count = rows - row < height ? rows - row : height;
+            // Blocks of nearly equal size: a small last one would leave the multipliers idle.
+            ptrdiff_t blocks = (rows + height - 1) / height, count;
+            for (ptrdiff_t row = 0, block = 0; row < rows; row += count, block++) {
+                count = rows / blocks + (block < rows % blocks);
                 functions[count - 1](
                     inputs, a + row * lda + k, lda, b + k * width, c + row * d->outputs + start, d->outputs,
                     d->bias ? d->bias + start : NULL, k > 0, ends, d, columns);
