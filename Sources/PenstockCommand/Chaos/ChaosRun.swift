@@ -153,13 +153,8 @@ struct ChaosRun {
         var first: Int64 = 0
         while true {
             try check(stack)
-            var cluster = ClusterOptions()
-            cluster.data = DataOption()
-            cluster.data.path = data.path
-            cluster.bootstrapServers = try servers()
-            cluster.set = []
             // Fails while a broker is on its way back.
-            let lag = (try? GroupLag.read(contract.topics, cluster: cluster)).map { $0.reduce(0) { $0 + $1.lag } }
+            let lag = try? totalLag()
             if lag == 0 { break }
             guard clock.now < deadline else {
                 throw CommandFailure(
@@ -173,6 +168,15 @@ struct ChaosRun {
             Pause.milliseconds(200)
         }
         progress.finish("Everything is at rest")
+    }
+
+    private func totalLag() throws -> Int64 {
+        var cluster = ClusterOptions()
+        cluster.data = DataOption()
+        cluster.data.path = data.path
+        cluster.bootstrapServers = try servers()
+        cluster.set = []
+        return try GroupLag.read(contract.topics, cluster: cluster).reduce(0) { $0 + $1.lag }
     }
 
     private func judge() throws -> (text: String, exit: String) {
