@@ -294,6 +294,7 @@ let package = Package(
                 "TestSupport", "Kafka", "Postgres", "LocalDeployment", "ProcessControl", "EventContracts", yams,
             ]),
         test("LocalDeploymentTests", ["LocalDeployment", "PenstockCommand", "EventContracts"]),
+        test("ModelCommandTests", ["TestSupport", "ProcessControl", "penstock"]),
         test(
             "MonitorProcessTests",
             [

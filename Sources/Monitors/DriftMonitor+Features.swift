@@ -24,6 +24,7 @@ extension DriftMonitor {
             memory.records += 1
             memory.marks.note(record: memory.records, time: time)
             memory.watermark.advance(partition: partition, eventTime: time)
+            memory.newestEvent = max(memory.newestEvent ?? .min, time)
             try takeRow(
                 columns.values.span.extracting(range), imputed: columns.imputed.span.extracting(range),
                 outliers: columns.outliers.span.extracting(range), time: time)

@@ -143,7 +143,7 @@ extension DriftMonitor {
         report.threshold = version.detector?.threshold
         report.nullRate = "1 per \(pipeline.monitors.performance.averageRunLength) labels"
         report.changeTime = version.changeTime.map { EventTime(microseconds: $0) }
-        if version.level == .firing { report.labelsAvailable = version.labelsSinceChange }
+        report.labelsAvailable = version.level == .firing ? version.labelsSinceChange : version.labels
         if let metrics {
             func metric(_ name: String, _ figure: ScoreMetrics.Figure) -> MonitoringReport.Metric {
                 .init(name, figure.value, lower: figure.lower, upper: figure.upper, count: metrics.count)

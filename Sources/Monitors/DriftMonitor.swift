@@ -68,6 +68,7 @@ public struct DriftMonitor: MonitorLogic {
         var lastComparisons: [FeatureWindow.Comparison] = []
         var quality = QualitySignal()
         var watermark = PartitionWatermark()
+        var newestEvent: Int64?
         var marks = TimeMarks()
         var versions: [VersionPerformance] = []
         var nextVersion = 0
@@ -167,7 +168,8 @@ public struct DriftMonitor: MonitorLogic {
 
     /// Bins that are estimated from few rows raise the rate of false alarms; the threshold rises with them (docs/drift.md).
     static func threshold(_ averageRunLength: Int, rows: Int) -> Double {
-        Double(averageRunLength) * max(1, 10_000 / Double(max(1, rows)))
+        let shortage = max(1, 10_000 / Double(max(1, rows)))
+        return Double(averageRunLength) * shortage * shortage
     }
 
     // MARK: - MonitorLogic
@@ -264,6 +266,7 @@ public struct DriftMonitor: MonitorLogic {
         report.modelVersion = memory.version.isEmpty ? nil : memory.version
         report.reference = reference.map { "\($0.identity)-\(memory.generation)" }
         report.labelCoverage = memory.coverage.last
+        report.newestEvent = memory.newestEvent.map { EventTime(microseconds: $0) }
         return report
     }
 

@@ -34,7 +34,7 @@ extension ReactionController {
         try request(fingerprint, episode, reasons)
     }
 
-    private static func cause(of record: AlertRecord) -> ReactionSettings.Cause? {
+    static func cause(of record: AlertRecord) -> ReactionSettings.Cause? {
         switch record.name {
         case AlertCatalogue.performanceLoss: .performance
         case AlertCatalogue.dataDrift: .drift
@@ -47,10 +47,7 @@ extension ReactionController {
         let settings = pipeline.reactions
         let report = episode.record.report
         let labels = report.labelsAvailable ?? 0
-        let quality = memory.alerts.values.contains {
-            $0.record.name == AlertCatalogue.dataQuality && $0.record.state == .firing
-        }
-        var reasons = [
+        return [
             ReactionDecision.Reason(
                 "evidence", isMet: true,
                 episode.record.name == AlertCatalogue.performanceLoss
@@ -59,17 +56,22 @@ extension ReactionController {
             .init(
                 "labels", isMet: labels >= settings.labelsMin,
                 "\(labels) labels since the change, \(settings.labelsMin) are needed"),
+        ] + commonConditions
+    }
+
+    /// What holds for every retraining, whatever leads to it.
+    var commonConditions: [ReactionDecision.Reason] {
+        let quality = memory.alerts.values.contains {
+            $0.record.name == AlertCatalogue.dataQuality && $0.record.state == .firing
+        }
+        return [
             .init(
                 "quality", isMet: !quality,
                 quality ? "the quality of the data is in doubt: mend it first" : "the quality of the data is as usual"),
+            memory.requests.open.map { .init("inFlight", isMet: false, "request \($0.id) is still open") }
+                ?? .init("inFlight", isMet: true, "no request is open"),
+            cooldown,
         ]
-        if let open = memory.requests.open {
-            reasons.append(.init("inFlight", isMet: false, "request \(open.id) is still open"))
-        } else {
-            reasons.append(.init("inFlight", isMet: true, "no request is open"))
-        }
-        reasons.append(cooldown)
-        return reasons
     }
 
     /// The cooldown, doubled for each refused candidate in a row.
@@ -102,10 +104,22 @@ extension ReactionController {
                 changeTime: report.changeTime), model: report.model ?? memory.model,
             modelVersion: memory.modelVersion.isEmpty ? report.modelVersion ?? "" : memory.modelVersion,
             labelsMin: pipeline.reactions.labelsMin, labelsAvailable: report.labelsAvailable ?? 0,
-            trainFrom: report.changeTime, trainUntil: EventTime(microseconds: memory.watermark), attempt: attempt)
-        memory.alerts[fingerprint]?.attempts = attempt
+            trainFrom: report.changeTime, trainUntil: trainUntil(report), attempt: attempt)
+        try send(request, fingerprint, reasons, of: episode)
+    }
+
+    /// The labels that were counted became known up to the newest event; the watermark may lie days before it, and so many
+    /// labels would be missing when the trainer looks.
+    func trainUntil(_ report: MonitoringReport) -> EventTime {
+        max(EventTime(microseconds: memory.watermark), report.newestEvent ?? report.watermark)
+    }
+
+    mutating func send(
+        _ request: RetrainingRequest, _ fingerprint: String, _ reasons: [ReactionDecision.Reason], of episode: Episode
+    ) throws {
+        memory.alerts[fingerprint]?.attempts = request.attempt
         memory.alerts[fingerprint]?.saidWaiting = nil
-        memory.requests.open = .init(id: request.id, at: memory.watermark, alert: fingerprint)
+        memory.requests.open = .init(id: request.id, at: memory.watermark, alert: fingerprint, request: request)
         memory.requests.lastAt = memory.watermark
         outputs.append(
             MonitorOutput(
@@ -143,7 +157,11 @@ extension ReactionController {
     // MARK: - What became of a request
 
     mutating func take(_ event: ModelEvent) throws {
-        let isOurs = event.request != nil && event.request == memory.requests.open?.id
+        let open = memory.requests.open
+        let isAnswer = event.request != nil && event.request == open?.id
+        if event.type == .registered, isAnswer { memory.requests.open?.version = event.version }
+        let isOurs = isAnswer || open.flatMap(\.version) == event.version
+        noteForRefinement(event, isOurs ? open : nil)
         switch event.type {
         case .promoted:
             memory.model = event.model
@@ -152,8 +170,10 @@ extension ReactionController {
         case .rolledBack:
             memory.model = event.model
             memory.modelVersion = event.version
-        case .rejected, .retrainingFailed:
+        case .rejected:
             if isOurs { memory.requests.failures += 1 }
+        // Mostly rows or classes were missing: time mends that, and the cooldown is time enough.
+        case .retrainingFailed: break
         case .registered, .evaluated, .approved: return
         }
         guard isOurs else { return }

@@ -35,6 +35,7 @@ public struct ReactionController: MonitorLogic {
         var model = ""
         var modelVersion = ""
         var requests = Requests()
+        var refinement: Refinement?
         var decisions = 0
         var malformed = 0
     }
@@ -57,6 +58,9 @@ public struct ReactionController: MonitorLogic {
             var id: String
             var at: Int64
             var alert: String
+            var request: RetrainingRequest?
+            /// The candidate that came of it; later events of the models name it and not the request.
+            var version: String?
         }
 
         var open: Open?
@@ -138,6 +142,7 @@ public struct ReactionController: MonitorLogic {
         case (.ok, nil), (.warmup, nil): break
         }
         if let episode = memory.alerts[fingerprint], episode.record.state == .firing { try decide(fingerprint) }
+        if report.alert == AlertCatalogue.performanceLoss { try refine(report) }
     }
 
     private mutating func fire(_ report: MonitoringReport, _ definition: AlertDefinition, _ active: Episode?) throws {

@@ -87,6 +87,8 @@ public struct ReactionSettings: Sendable, Equatable {
     public var retrainOn: Set<Cause> = [.performance, .drift]
     /// Labels since the change that a retraining needs.
     public var labelsMin = 168
+    /// A promoted candidate is trained again when the labels of its regime have grown by this factor; 0 for never.
+    public var refineFactor = 3
     /// Time between two requests, at least.
     public var cooldownMicroseconds: Int64 = 7 * 86_400_000_000
     /// After a refused candidate the cooldown doubles, up to this.

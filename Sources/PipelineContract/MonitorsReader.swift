@@ -141,11 +141,18 @@ struct MonitorsReader {
     private func read(_ node: LocatedNode, into settings: inout ReactionSettings) {
         guard
             let reader = MappingReader(
-                node, path: "reactions.retrain", keys: ["on", "labels", "cooldown", "backOff", "giveUp"],
+                node, path: "reactions.retrain", keys: ["on", "labels", "refine", "cooldown", "backOff", "giveUp"],
                 example: "{ on: [performance, drift], labels: 168, cooldown: 7d }", findings: findings)
         else { return }
         if let found = reader.value("on") { settings.retrainOn = causes(found, reader) }
         settings.labelsMin = reader.integer("labels", default: settings.labelsMin, in: 1...100_000_000, example: "168")
+        settings.refineFactor = reader.integer("refine", default: settings.refineFactor, in: 0...1_000, example: "3")
+        if settings.refineFactor == 1 {
+            findings.error(
+                .outOfRange, at: reader.position(of: "refine"),
+                "`reactions.retrain.refine` of 1 would train again without any further label",
+                mend: "write the growth of labels after which it is worth it, such as 3, or 0 for never")
+        }
         settings.cooldownMicroseconds =
             reader.duration("cooldown", default: settings.cooldownMicroseconds, from: "0s", to: "3650d") ?? 0
         settings.backOffMicrosecondsMax =

@@ -120,8 +120,18 @@ struct RegimeSplit {
         train = Array(regime.prefix(rest - validationCount))
         validation = Array(regime[(rest - validationCount)..<rest])
         test = Array(regime.suffix(testCount))
+        func hasBothClasses(_ part: [Int]) -> Bool {
+            part.contains { rows.labels[$0] == 0 } && part.contains { rows.labels[$0] == 1 }
+        }
+        // A stream that comes in blocks can have one class for days: then the validation rows are spread over the time
+        // before the test rows. Only the choice of the epoch depends on them.
+        if !hasBothClasses(validation) || !hasBothClasses(train), validationCount > 0 {
+            let step = max(2, rest / validationCount)
+            validation = (0..<rest).filter { $0 % step == step - 1 }.map { regime[$0] }
+            train = (0..<rest).filter { $0 % step != step - 1 }.map { regime[$0] }
+        }
         for (part, name) in [(train, "training"), (validation, "validation"), (test, "test")] {
-            guard part.contains(where: { rows.labels[$0] == 0 }), part.contains(where: { rows.labels[$0] == 1 }) else {
+            guard hasBothClasses(part) else {
                 throw TrainingError(
                     .unsuitableData,
                     "the \(part.count) \(name) rows of the new regime have only one class: wait for more labels")

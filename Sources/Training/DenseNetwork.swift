@@ -41,6 +41,17 @@ public struct DenseNetwork: Sendable, Equatable {
         }
     }
 
+    /// A weight smaller than this adds nothing to a logit that 24 bits could hold.
+    private static let vanishedWeight: Float = 1e-20
+
+    /// L2 shrinks the weights of dead units without end; once they are subnormal, each product with one takes the
+    /// processor more than a hundred cycles, and the whole network runs twenty times slower.
+    mutating func dropVanishedWeights() {
+        for layer in layers.indices {
+            layers[layer].weights = layers[layer].weights.map { $0.magnitude < Self.vanishedWeight ? 0 : $0 }
+        }
+    }
+
     /// One logit per row.
     /// - Parameter rows: row-major, `count * inputs` floats.
     public func logits(_ rows: [Float], count: Int) -> [Float] {

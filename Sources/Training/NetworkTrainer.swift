@@ -133,6 +133,7 @@ public enum NetworkTrainer {
                 learningRate = max(learningRate * learningRateFactor, learningRateMin)
             }
         }
+        best.network.dropVanishedWeights()
         return TrainedNetwork(network: best.network, epochs: epochs, bestEpoch: best.epoch)
     }
 }

@@ -152,6 +152,58 @@ struct ReactionTests {
         #expect(desk.requests.count == 2)
     }
 
+    @Test("A version made from few labels is made again once they have trebled, from the start of the same regime")
+    func refinement() throws {
+        var desk = try Desk()
+        func report(_ day: Double, _ labels: Int, version: String = "2") throws {
+            try desk.report(
+                .ok, alert: AlertCatalogue.performanceLoss, kind: .performance, day: day, labels: labels,
+                version: version)
+        }
+        try desk.report(.firing, day: 1, labels: 120, features: ["a"])
+        // The gate's events name the version, and not the request.
+        try desk.model(.registered, request: desk.requests.last?.id)
+        try desk.model(.approved, request: nil)
+        try desk.model(.promoted, request: nil)
+        // The alarm of the old version still fires: it has its own way to a retraining.
+        try report(9, 500)
+        #expect(desk.requests.count == 1)
+        try desk.report(.warmup, day: 10, version: "2")
+        try report(11, 239)
+        try report(11.5, 9_000, version: "1")
+        #expect(desk.requests.count == 1, "120 and 239 labels are not three times 120")
+        try report(12, 240)
+        let (first, second) = (desk.requests[0], try #require(desk.requests.last))
+        #expect(desk.requests.count == 2 && second.attempt == 2 && second.id != first.id)
+        #expect(second.labelsAvailable == 360 && second.modelVersion == "2" && second.trigger == first.trigger)
+        #expect(second.trainFrom == first.trainFrom && second.trainUntil > first.trainUntil)
+        #expect(desk.decisions.last?.requestID == second.id)
+
+        // Refused: the next one needs three times as many again.
+        try desk.model(.registered, request: second.id, version: "3")
+        try desk.model(.rejected, request: nil, version: "3")
+        try report(80, 959)
+        #expect(desk.requests.count == 2)
+        try report(81, 960)
+        #expect(desk.requests.count == 3)
+        try desk.model(.promoted, request: desk.requests.last?.id, version: "4")
+        try desk.model(.rolledBack, request: nil, version: "1")
+        try report(200, 99_999, version: "1")
+        try report(201, 99_999, version: "4")
+        #expect(desk.requests.count == 3)
+    }
+
+    @Test("Without a factor nothing is refined")
+    func noRefinement() throws {
+        var desk = try Desk { $0.refineFactor = 0 }
+        try desk.report(.firing, day: 1, labels: 120)
+        try desk.model(.promoted, request: desk.requests.last?.id)
+        try desk.report(.warmup, day: 10, version: "2")
+        try desk.report(
+            .ok, alert: AlertCatalogue.performanceLoss, kind: .performance, day: 90, labels: 99_999, version: "2")
+        #expect(desk.requests.count == 1)
+    }
+
     @Test("Quality in doubt keeps from retraining; infrastructure and unnamed causes go to the administrator")
     func administrators() throws {
         var desk = try Desk { $0.retrainOn = [.drift] }

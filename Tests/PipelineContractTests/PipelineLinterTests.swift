@@ -8,6 +8,8 @@ import Testing
 @Suite("The linter explains mistakes in pipeline.yaml")
 struct PipelineLinterTests {
     /// A line that the housing pipeline can do without.
+    private static let reactionsPlace =
+        "reactions:\n  retrain: { on: [performance, drift], labels: 336, refine: 3, cooldown: 7d, giveUp: 180d }"
     private static let monitorsPlace = "batch: { records: 2048, bytes: 4MiB, deadline: 5ms }"
 
     static let mistakes: [Mistake] = [
@@ -98,17 +100,18 @@ struct PipelineLinterTests {
         Mistake(monitorsPlace, "monitors: { performance: { labelHorizon: 30 } }", .badDuration, mend: "5m"),
         Mistake(monitorsPlace, "monitors: { quality: { imputedShare: 5 } }", .outOfRange, mend: "0.0 to 1.0"),
         Mistake(monitorsPlace, "monitors: { infrastructure: { heartbeat: 1s } }", .outOfRange, mend: "2s to 1h"),
-        Mistake(monitorsPlace, "reactions: { modality: image }", .badValue, mend: "tabular or vision"),
-        Mistake(monitorsPlace, "reactions: { retrain: { on: drift } }", .wrongType, mend: "[performance, drift]"),
-        Mistake(monitorsPlace, "reactions: { retrain: { on: [dirft] } }", .badValue, mend: "`drift`"),
+        Mistake(reactionsPlace, "reactions: { modality: image }", .badValue, mend: "tabular or vision"),
+        Mistake(reactionsPlace, "reactions: { retrain: { on: drift } }", .wrongType, mend: "[performance, drift]"),
+        Mistake(reactionsPlace, "reactions: { retrain: { on: [dirft] } }", .badValue, mend: "`drift`"),
+        Mistake(reactionsPlace, "reactions: { retrain: { refine: 1 } }", .outOfRange, mend: "0 for never"),
         Mistake(
-            monitorsPlace, "reactions: { retrain: { cooldown: 90d } }", .outOfRange, mend: "at least the cooldown"),
+            reactionsPlace, "reactions: { retrain: { cooldown: 90d } }", .outOfRange, mend: "at least the cooldown"),
         Mistake(
-            monitorsPlace, "reactions: { modality: vision, retrain: { on: [drift] } }", .noEffect, mend: "`on: []`",
+            reactionsPlace, "reactions: { modality: vision, retrain: { on: [drift] } }", .noEffect, mend: "`on: []`",
             .warning),
-        Mistake(monitorsPlace, "reactions: { severities: { Drift: info } }", .unknownKey, mend: "known keys are"),
+        Mistake(reactionsPlace, "reactions: { severities: { Drift: info } }", .unknownKey, mend: "known keys are"),
         Mistake(
-            monitorsPlace, "reactions: { severities: { DataDrift: high } }", .badValue,
+            reactionsPlace, "reactions: { severities: { DataDrift: high } }", .badValue,
             mend: "info, warning or critical"),
         // Syntax.
         Mistake("  clockSkew: 5m", "\tclockSkew: 5m", .yamlSyntax, mend: "spaces"),

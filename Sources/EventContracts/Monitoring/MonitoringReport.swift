@@ -87,6 +87,8 @@ public struct MonitoringReport: Sendable, Codable, Equatable {
     public var nullRate: String?
     public var window: Window?
     public var watermark: EventTime
+    /// Latest event time among the records seen; partitions that lag keep the watermark behind it.
+    public var newestEvent: EventTime?
     /// When the change most likely began.
     public var changeTime: EventTime?
     public var model: String?
@@ -95,7 +97,7 @@ public struct MonitoringReport: Sendable, Codable, Equatable {
     public var reference: String?
     public var features: [Feature]
     public var metrics: [Metric]
-    /// Labels that were joined with predictions since the change, or in the window.
+    /// Labels that were joined with predictions since the change; without a change, those of the version.
     public var labelsAvailable: Int?
     /// Share of the predictions whose label should be here and is.
     public var labelCoverage: Double?

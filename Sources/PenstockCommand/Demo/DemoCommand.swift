@@ -11,29 +11,31 @@ import Postgres
 struct DemoCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "demo",
-        abstract: "Run the whole pipeline on real data, damaged events included, and check the outcome.",
+        abstract: "Run the whole service on real data and check the outcome.",
         discussion: """
-            Fits and trains when there is no model yet, starts broker, PostgreSQL and all consumers in a data directory
-            of its own, publishes 8,232 housing events with 60 damaged ones and 100 repeats among them, waits until each
-            has its outcome, checks and prints them, and stops everything. Exit status 1 when a check fails.
+            Starts broker, PostgreSQL, key broker, all consumers, monitors and the loop in a data directory of its own, and
+            shows one of four streams:
 
-            With --stream it shows the closed loop instead: a model that is trained on one region, a stream that moves on to \
-            another, the alert, the retraining, the promotion and the swap, judged by labels that come a week late; the \
-            report is an HTML page. `control` is a stream in which nothing changes.
+            expansion  a sealed model that is trained on one region, and a stream that moves on to another: drift, alert, \
+            retraining, promotion and swap, judged by labels that come a week late (the default)
+            original   the year as the data have it
+            control    all rows permuted, so that nothing ever changes: no alert, no retraining
+            damaged    the year with 60 damaged events and 100 repeats among it: every outcome counted, without monitors
+
+            The first three end with a report that is an HTML page. Exit status 1 when a check fails.
 
             Example: penstock demo
-            Example: penstock demo --keep
-            Example: penstock demo --stream expansion
+            Example: penstock demo --stream damaged --keep
             """)
 
     @Flag(help: "Keep serving afterwards, until Ctrl-C, and say how to publish, consume and query.")
     var keep = false
 
-    @Option(help: "Events per second; 0 publishes as fast as it goes (default: 2000, with --stream 80).")
+    @Option(help: "Events per second (default: 80; 2000 for damaged, where 0 publishes as fast as it goes).")
     var rate: Double?
 
-    @Option(help: "Show the closed loop on a stream: expansion, original or control.")
-    var stream: StreamKind?
+    @Option(help: "expansion, original, control or damaged.")
+    var stream = DemoStream.expansion
 
     @Option(help: "Seed of the stream's order.")
     var seed: UInt64 = 1
@@ -60,12 +62,12 @@ struct DemoCommand: ParsableCommand {
     static let streamRate = 80.0
 
     mutating func run() throws {
-        if let stream { return try runLoop(stream) }
+        if let kind = stream.loop { return try runLoop(kind) }
         let rate = rate ?? 2_000
         guard rate >= 0, rate.isFinite else { throw CommandFailure.usage("--rate: 0 or more events per second") }
         Interrupt.hold()
         let path = PipelineLocator.absolute(try pipeline ?? PipelineLocator.standard())
-        let directory = DataDirectory(path: data.path ?? "\(data.directory.path)/demo")
+        let directory = DataDirectory(path: data.path ?? "\(data.directory.path)/demo-\(stream.rawValue)")
         let run = DemoRun(
             pipelinePath: path, data: directory, rate: rate, instances: instances, isJSON: output.isJSON)
         let report = try run.execute(keep: keep)
@@ -88,6 +90,14 @@ struct DemoCommand: ParsableCommand {
             throw CommandFailure("the demo's check failed: \(failed.name): \(failed.detail)")
         }
     }
+}
+
+/// What the demo shows.
+enum DemoStream: String, CaseIterable, ExpressibleByArgument {
+    case expansion, original, control, damaged
+
+    /// The stream of the closed loop; nil for the one that counts outcomes.
+    var loop: StreamKind? { StreamKind(rawValue: rawValue) }
 }
 
 /// Everything that the demo found out.

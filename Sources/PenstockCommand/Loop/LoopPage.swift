@@ -10,7 +10,7 @@ struct LoopPage {
         body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
         :root { color-scheme: light dark; --line: #8884; --live: #0a7d4f; --frozen: #c2410c; --hindsight: #6b7280; }
         table { border-collapse: collapse; width: 100%; } td, th { text-align: left; padding: .25rem .6rem .25rem 0;
-        border-bottom: 1px solid var(--line); vertical-align: top; } td.n, th.n { text-align: right; }
+        border-bottom: 1px solid var(--line); vertical-align: top; } td:first-child { white-space: nowrap; }
         .ok { color: var(--live); } .bad { color: var(--frozen); font-weight: bold; } svg { width: 100%; height: auto; }
         svg text { font-size: 11px; fill: currentColor; }
         """
@@ -102,7 +102,7 @@ struct LoopPage {
 
 /// Three lines over the windows, and what happened when.
 struct LoopChart {
-    private static let (width, height, left, bottom, top) = (900.0, 320.0, 44.0, 28.0, 16.0)
+    private static let (width, height, left, bottom, top) = (900.0, 336.0, 44.0, 44.0, 16.0)
 
     let report: LoopReport
 
@@ -166,7 +166,7 @@ struct LoopChart {
             let place = Self.short(x(Self.seconds(mark.time)))
             return "<line x1=\"\(place)\" x2=\"\(place)\" y1=\"\(Self.top)\" y2=\"\(Self.height - Self.bottom)\" "
                 + "stroke=\"\(mark.color)\" stroke-dasharray=\"3 3\"/>"
-                + "<text x=\"\(place)\" y=\"\(Self.height - 16 + Double(index % 2) * 12)\" text-anchor=\"middle\">"
+                + "<text x=\"\(place)\" y=\"\(Self.height - 30 + Double(index % 3) * 12)\" text-anchor=\"middle\">"
                 + "\(mark.text)</text>"
         }
     }

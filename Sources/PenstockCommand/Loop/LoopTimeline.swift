@@ -82,6 +82,8 @@ final class LoopTimeline {
     }
 
     private static func detail(_ event: ModelEvent) -> String {
+        // The gate's reasons stand at the approval.
+        if event.type == .promoted { return "it serves from here on" }
         guard let comparison = event.comparison, let training = event.training else { return event.reason }
         func auc(_ side: ModelEvent.Comparison.Side) -> String { side.rocAUC.map { Numbers.decimal($0, 3) } ?? "-" }
         return "\(training.algorithm), \(training.rows) rows; AUC \(auc(comparison.candidate)) against "
@@ -111,19 +113,25 @@ final class LoopTimeline {
         let known = moments.contains {
             $0.kind == .alert && $0.title == "\(alert.name) \(alert.state.rawValue)" && $0.request == alert.id
         }
-        guard !known else { return }
+        // A suspicion that goes away is no news.
+        let hasFired = alert.state == .firing || moments.contains { $0.kind == .alert && $0.request == alert.id }
+        guard !known, hasFired else { return }
         let report = alert.report
         let features = report.features.prefix(Self.featuresShown).map(\.name).joined(separator: ", ")
         let figures = report.value.map { value in
-            "value \(Numbers.decimal(value, 3))"
-                + (report.threshold.map { " (threshold \(Numbers.decimal($0, 3)))" } ?? "")
+            "value \(Self.figure(value))" + (report.threshold.map { " (threshold \(Self.figure($0)))" } ?? "")
         }
         moments.append(
             LoopMoment(
-                kind: .alert, wallSeconds: wall, eventTime: "\(alert.changedAt)",
+                kind: .alert, wallSeconds: wall, eventTime: "\(report.newestEvent ?? alert.changedAt)",
                 title: "\(alert.name) \(alert.state.rawValue)",
                 detail: [alert.summary, figures, features.isEmpty ? nil : "features \(features)"].compactMap(\.self)
                     .joined(separator: "; "), request: alert.id))
+    }
+
+    /// Evidence grows to millions, rates stay below one.
+    private static func figure(_ value: Double) -> String {
+        (1_000..<1e15).contains(value.magnitude) ? Numbers.grouped(Int(value)) : Numbers.decimal(value, 3)
     }
 
     private func take(_ decision: ReactionDecision, _ wall: Double) {

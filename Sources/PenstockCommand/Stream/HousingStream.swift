@@ -1,10 +1,9 @@
 // HousingStream: the housing rows as a stream of events and late labels, in one of three orders.
 
-import ArgumentParser
 import EventContracts
 import FoundationEssentials
 
-enum StreamKind: String, Sendable, CaseIterable, ExpressibleByArgument {
+enum StreamKind: String, Sendable, CaseIterable {
     /// South of 35 degrees first; then the service expands to the north.
     case expansion
     /// As the data come.
