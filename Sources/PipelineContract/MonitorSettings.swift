@@ -82,6 +82,29 @@ public struct ReactionSettings: Sendable, Equatable {
         case drift
     }
 
+    /// What a candidate must show before it may serve.
+    public struct Promotion: Sendable, Equatable {
+        public enum Decision: String, Sendable, CaseIterable {
+            /// What passes is promoted.
+            case automatic
+            /// What passes waits for a signed approval.
+            case manual
+        }
+
+        public var decision = Decision.automatic
+        /// Test rows that a comparison needs.
+        public var rowsMin = 40
+        /// The whole confidence interval of the paired log-loss difference lies above this.
+        public var logLossGainMin = 0.0
+        /// The AUC is at most this much below production's.
+        public var aucLossMax = 0.005
+        /// Time of a batch, candidate over production.
+        public var latencyRatioMax = 2.0
+
+        public init() {}
+    }
+
+    public var promotion = Promotion()
     public var modality = Modality.tabular
     /// What may lead to a retraining; empty for none.
     public var retrainOn: Set<Cause> = [.performance, .drift]

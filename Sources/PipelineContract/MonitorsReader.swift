@@ -118,7 +118,7 @@ struct MonitorsReader {
         guard let node else { return settings }
         guard
             let reader = MappingReader(
-                node, path: "reactions", keys: ["modality", "retrain", "resolveAfter", "severities"],
+                node, path: "reactions", keys: ["modality", "retrain", "promote", "resolveAfter", "severities"],
                 example: "{ modality: tabular, retrain: { on: [performance, drift], labels: 168, cooldown: 7d } }",
                 findings: findings)
         else { return nil }
@@ -126,6 +126,7 @@ struct MonitorsReader {
         settings.resolveAfterMicroseconds =
             reader.duration("resolveAfter", default: settings.resolveAfterMicroseconds, from: "0s", to: "3650d") ?? 0
         if let found = reader.value("retrain") { read(found, into: &settings) }
+        if let found = reader.value("promote") { settings.promotion = promotion(found) }
         if let found = reader.value("severities") { settings.severities = severities(found) }
         if settings.modality == .vision, reader.value("retrain")?.entries?.contains(where: { $0.key == "on" }) == true,
             !settings.retrainOn.isEmpty
@@ -165,6 +166,23 @@ struct MonitorsReader {
                 "`reactions.retrain.backOff` is shorter than `reactions.retrain.cooldown`",
                 mend: "write the longest wait after refused candidates, at least the cooldown")
         }
+    }
+
+    private func promotion(_ node: LocatedNode) -> ReactionSettings.Promotion {
+        var settings = ReactionSettings.Promotion()
+        guard
+            let reader = MappingReader(
+                node, path: "reactions.promote", keys: ["decision", "rows", "logLossGain", "aucLoss", "latencyRatio"],
+                example: "{ decision: automatic, rows: 40, aucLoss: 0.005 }", findings: findings)
+        else { return settings }
+        settings.decision = reader.choice("decision", default: settings.decision)
+        settings.rowsMin = reader.integer("rows", default: settings.rowsMin, in: 20...10_000_000, example: "40")
+        settings.logLossGainMin = reader.number(
+            "logLossGain", default: settings.logLossGainMin, in: 0...10, example: "0.0")
+        settings.aucLossMax = reader.number("aucLoss", default: settings.aucLossMax, in: 0...1, example: "0.005")
+        settings.latencyRatioMax = reader.number(
+            "latencyRatio", default: settings.latencyRatioMax, in: 0.1...1_000, example: "2.0")
+        return settings
     }
 
     private func causes(_ node: LocatedNode, _ reader: MappingReader) -> Set<ReactionSettings.Cause> {

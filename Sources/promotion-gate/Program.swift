@@ -30,27 +30,26 @@ struct Program: StageProgram {
     @OptionGroup var options: StageOptions
     @OptionGroup var model: ModelOptions
 
-    @Flag(help: "Candidates that pass wait for a signed approval.")
+    @Flag(help: "Candidates that pass wait for a signed approval, whatever the pipeline says.")
     var manual = false
 
     @Option(help: "PEM files of the approvers' public keys, separated by commas. [PENSTOCK_APPROVERS]")
     var approvers: String?
 
-    @Option(help: "Test rows that a comparison needs.")
+    @Option(help: "Test rows that a comparison needs, in place of the pipeline's `reactions.promote.rows`.")
     var rowsMin: Int?
 
     func execute() async -> Int32 {
         let definition = StageDefinition(stage: "promotion", program: "promotion-gate", writesTopics: false) {
             [$0.topics.models]
         }
-        var policy = GatePolicy()
-        policy.isAutomatic = !manual
-        if let rowsMin { policy.rowsMin = rowsMin }
         let environment = ProcessInfo.processInfo.environment
         let keys = (approvers ?? environment["PENSTOCK_APPROVERS"] ?? "").split(separator: ",").map(String.init)
-        return await ControlMain.run(definition, options: options) { [policy, choice = model.choice] parts in
+        return await ControlMain.run(definition, options: options) {
+            [manual, rowsMin, choice = model.choice] parts in
             let configuration = parts.configuration
             let pipeline = configuration.pipeline
+            let policy = Self.policy(pipeline.reactions.promotion, isManual: manual, rowsMin: rowsMin)
             let fitted = try FittedTransform.load(for: pipeline)
             let logger = parts.logger
             try GateRunner(
@@ -64,5 +63,18 @@ struct Program: StageProgram {
                 control: parts.control, health: parts.health, logger: logger
             ).run { RegistryClock.now }
         }
+    }
+
+    /// The pipeline's limits, and what the command line says instead.
+    private static func policy(
+        _ settings: ReactionSettings.Promotion, isManual: Bool, rowsMin: Int?
+    ) -> GatePolicy {
+        var policy = GatePolicy()
+        policy.isAutomatic = settings.decision == .automatic && !isManual
+        policy.rowsMin = rowsMin ?? settings.rowsMin
+        policy.logLossGainMin = settings.logLossGainMin
+        policy.aucLossMax = settings.aucLossMax
+        policy.latencyRatioMax = settings.latencyRatioMax
+        return policy
     }
 }

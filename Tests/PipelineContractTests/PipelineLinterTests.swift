@@ -9,7 +9,8 @@ import Testing
 struct PipelineLinterTests {
     /// A line that the housing pipeline can do without.
     private static let reactionsPlace =
-        "reactions:\n  retrain: { on: [performance, drift], labels: 336, refine: 3, cooldown: 7d, giveUp: 180d }"
+        "reactions:\n  retrain: { on: [performance, drift], labels: 336, refine: 3, cooldown: 7d, giveUp: 180d }\n"
+        + "  promote: { decision: automatic, rows: 40, logLossGain: 0.0, aucLoss: 0.005, latencyRatio: 2.0 }"
     private static let monitorsPlace = "batch: { records: 2048, bytes: 4MiB, deadline: 5ms }"
 
     static let mistakes: [Mistake] = [
@@ -109,6 +110,8 @@ struct PipelineLinterTests {
         Mistake(
             reactionsPlace, "reactions: { modality: vision, retrain: { on: [drift] } }", .noEffect, mend: "`on: []`",
             .warning),
+        Mistake(reactionsPlace, "reactions: { promote: { decision: yes } }", .badValue, mend: "automatic or manual"),
+        Mistake(reactionsPlace, "reactions: { promote: { aucLoss: -1 } }", .outOfRange, mend: "0.0 to 1.0"),
         Mistake(reactionsPlace, "reactions: { severities: { Drift: info } }", .unknownKey, mend: "known keys are"),
         Mistake(
             reactionsPlace, "reactions: { severities: { DataDrift: high } }", .badValue,
