@@ -12,7 +12,8 @@ enum DateTime {
         else { return nil }
         let (year, second) = (parts.year, parts.second)
         let offset = parts.offsetHours * 3_600 + parts.offsetMinutes * 60
-        let seconds = dayNumber(year, parts.month, parts.day) * 86_400 + parts.hour * 3_600 + parts.minute * 60 + second - offset
+        let time = parts.hour * 3_600 + parts.minute * 60 + second
+        let seconds = dayNumber(year, parts.month, parts.day) * 86_400 + time - offset
         if second == 60 {
             // The second after must be the first of January or July.
             let isNewHalfYear = (year - 1...year + 1).contains { candidate in

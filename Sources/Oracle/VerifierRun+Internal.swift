@@ -11,7 +11,6 @@ extension VerifierRun {
     // MARK: - Internal topics
 
     mutating func checkInternalTopics() {
-        guard world.hasInternalTopics else { return }
         checkInternal(.events, kind: 1, contract: nil) { expectation in
             expectation.allowed.contains { outcome in
                 switch outcome {
@@ -33,6 +32,7 @@ extension VerifierRun {
     private mutating func checkInternal(
         _ topic: SourceTopic, kind: UInt8, contract: String?, mayHold: (Expectation) -> Bool
     ) {
+        guard world.internalTopics.contains(topic) else { return }
         var seen: Set<Origin> = []
         var newest: [OrderKey: Int64] = [:]
         for record in world.log(of: topic).records {

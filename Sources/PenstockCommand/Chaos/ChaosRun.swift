@@ -23,12 +23,15 @@ struct ChaosRun {
     let victims: ChaosCommand.Victims
     let instances: Int
     let profile: String
+    /// A cluster that somebody else runs; nil for a private broker.
+    let bootstrapServers: String?
 
     func execute() throws -> ChaosReport {
         Console.note("Chaos: replay it with --seed \(seed)")
         var privateStack = PrivateStack(
             data: data, pipelinePath: pipelinePath, instances: instances, isSealed: false)
         privateStack.profile = profile
+        privateStack.servers = bootstrapServers
         let stack = try privateStack.start(contract)
         defer { stack.stop(seconds: 60) }
         let plan = try plan()
