@@ -123,14 +123,19 @@ public struct TransactionalDeadLetters: DeadLetterPublisher {
     }
 
     private static func produce(_ letter: Letter, on lane: inout Lane) throws(KafkaError) {
-        let name = letter.record.topic
-        let topic = try lane.topics[name] ?? lane.producer.registerTopic(name)
-        lane.topics[name] = topic
+        let topic = try index(of: letter.record.topic, in: &lane)
         // A nil array and an empty one stay apart: null is not empty.
         let (key, value) = (letter.record.key, letter.record.value)
         try lane.producer.produce(
             topic: topic, key: key?.span.bytes, value: value?.span.bytes,
             headers: letter.record.headers.map { RecordHeader(nameBytes: $0.name, value: $0.value) }, tag: letter.tag)
+    }
+
+    private static func index(of topic: String, in lane: inout Lane) throws(KafkaError) -> Int {
+        if let known = lane.topics[topic] { return known }
+        let index = try lane.producer.registerTopic(topic)
+        lane.topics[topic] = index
+        return index
     }
 
     /// The lane of a partition. A new one has fenced all others before it asks how far they got.
