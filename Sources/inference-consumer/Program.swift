@@ -46,7 +46,7 @@ struct Program: StageProgram {
         help: """
             Stages in this process: inference, or transform,inference, or ingest,transform,inference (default: as the \
             pipeline declares).
-            """)
+            """, transform: Program.fusion(named:))
     var stages: StageFusion?
 
     func execute() async -> Int32 {
@@ -71,6 +71,13 @@ struct Program: StageProgram {
                     FusedProcessor(ingest, try TransformProcessor(pipeline: pipeline)), try makeInference(parts))
             }
         }
+    }
+
+    private static func fusion(named text: String) throws -> StageFusion {
+        guard let fusion = StageFusion(rawValue: text) else {
+            throw ValidationError("choose \(StageFusion.allCases.map(\.rawValue).joined(separator: ", or "))")
+        }
+        return fusion
     }
 
     /// As asked for, else as the pipeline declares it. What is wrong with the pipeline is told by the start itself.
@@ -160,5 +167,3 @@ struct Program: StageProgram {
         return LeasedProcessor(inner: processor, gate: gate)
     }
 }
-
-extension StageFusion: ExpressibleByArgument {}
