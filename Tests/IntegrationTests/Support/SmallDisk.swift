@@ -24,7 +24,8 @@ struct SmallDisk {
     }
 
     func remove() {
-        umount2(path, Int32(MNT_DETACH.rawValue))
+        // Lazily (MNT_DETACH): a server that is just ending may still hold a file open.
+        umount2(path, 2)
         rmdir(path)
     }
 
