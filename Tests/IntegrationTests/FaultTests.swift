@@ -1,8 +1,10 @@
 // FaultTests: consumers that are wrong on purpose; the oracle must notice each fault.
 
+import EventContracts
 import Glibc
 import LocalDeployment
 import Oracle
+import PipelineContract
 import ProcessControl
 import Synchronization
 import TestSupport

@@ -4,6 +4,7 @@ import EventContracts
 import Foundation
 import Glibc
 import Kafka
+import LocalDeployment
 import Oracle
 import PipelineContract
 import ProcessControl

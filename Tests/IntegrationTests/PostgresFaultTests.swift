@@ -6,6 +6,7 @@ import Glibc
 import Kafka
 import LocalDeployment
 import Oracle
+import PipelineContract
 import Postgres
 import ProcessControl
 import TestSupport
