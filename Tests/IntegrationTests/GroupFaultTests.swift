@@ -75,8 +75,8 @@ extension IntegrationTests {
         @Test("The broker dies twice, then errs, delays, disconnects and stalls: nothing lost, nothing twice")
         func broker() async throws {
             print("Broker faults: replay them with PENSTOCK_TEST_SEED=\(KillTests.seed)")
-            var generator = SeededGenerator(seed: KillTests.seed)
             try await Stack.run { stack in
+                var generator = SeededGenerator(seed: KillTests.seed)
                 try await stack.waitUntilReady()
                 let world = try EventWorld(stack.pipeline, count: 1_000, seed: 72)
                 let sent = Counter()
@@ -112,7 +112,7 @@ extension IntegrationTests {
                 let ingest = try GroupWatch(stack, .ingest)
                 _ = try await stack.wait(for: "end of ingest's work") { try ingest.isAtEnd() ? true : nil }
                 _ = try await stack.wait(for: "retention to remove everything") {
-                    try watch.starts().elementsEqual(watch.positions().map(\.end)) ? true : nil
+                    try watch.starts().elementsEqual(watch.positions().map { $0.end }) ? true : nil
                 }
                 try transform.start(["--on-lost-range", "stop"])
                 let status = try await onThread { transform.wait(seconds: 60) }
