@@ -94,7 +94,7 @@ struct PipelineLinterTests {
         Mistake(monitorsPlace, "stages: transform", .wrongType, mend: "[transform, infer]"),
         Mistake(
             monitorsPlace, "stages: [transform, infer]\nmonitors: { quality: { imputedShare: 0.5 } }", .badValue,
-            mend: "remove `stages`", .warning),
+            at: "stages:", mend: "remove `stages`", .warning),
         Mistake(monitorsPlace, "monitors: { drfit: {} }", .unknownKey, mend: "`drift`"),
         Mistake(
             monitorsPlace, "monitors: { drift: { averageRunLength: 1.5 } }", .wrongType,
