@@ -43,7 +43,7 @@ extension IntegrationTests {
             options.instances = [.sink: 2]
             try await Stack.run(options) { stack in
                 try await stack.waitUntilReady()
-                let world = try EventWorld(stack.pipeline, count: 2_400, seed: 61)
+                let world = try EventWorld(stack.pipeline, count: 1_800, seed: 61)
                 let sent = Counter()
                 async let positions = world.publish(to: stack, rate: 200) { sent.set($0) }
                 func reach(_ percent: Int) async throws {
@@ -64,7 +64,7 @@ extension IntegrationTests {
                 _ = try await positions
                 try await stack.waitUntilSettled(seconds: 180)
                 for process in stack.processes { #expect(process.exitStatus == nil, "\(stack.logTails)") }
-                try await expectContent(stack, rows: 2_400)
+                try await expectContent(stack, rows: 1_800)
                 try await stack.stopAll()
             }
         }
