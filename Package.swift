@@ -256,7 +256,7 @@ let package = Package(
                 "KeyBroker", "Attestation", "SealedModels", "Sealing", "Cryptography", "SecureMemory", "ProcessControl",
                 "Inference", "TestSupport", "penstock",
             ]),
-        test("EventContractsTests", ["EventContracts", "Cryptography"]),
+        test("EventContractsTests", ["EventContracts", "Cryptography"], exclude: ["Fixtures"]),
         test("RegistryTests", ["Registry", "EventContracts"]),
         test(
             "PromotionStageTests", ["PromotionStage", "Registry", "EventContracts", "Cryptography"]),

@@ -78,6 +78,18 @@ public final class LogStore {
         return Int64(time.tv_sec) * 1_000 + Int64(time.tv_nsec) / 1_000_000
     }
 
+    /// Milliseconds since 1970 as the wall clock had them at this process's start, counted on by the monotonic clock: for deadlines,
+    /// which a jump of the wall clock must neither bring near nor put off.
+    @Sendable public static func steadyClockMilliseconds() -> Int64 { steadyOffset + monotonicMilliseconds() }
+
+    private static let steadyOffset = wallClockMilliseconds() - monotonicMilliseconds()
+
+    private static func monotonicMilliseconds() -> Int64 {
+        var time = timespec()
+        _ = unsafe clock_gettime(CLOCK_MONOTONIC, &time)
+        return Int64(time.tv_sec) * 1_000 + Int64(time.tv_nsec) / 1_000_000
+    }
+
     /// The topic with that identity.
     public func topic(id: TopicID) -> Topic? { topics.values.first { $0.id == id } }
 

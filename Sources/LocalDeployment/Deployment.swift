@@ -2,6 +2,7 @@
 
 import FoundationEssentials
 import Glibc
+public import PipelineContract
 
 /// What a local deployment consists of.
 public struct DeploymentConfiguration: Sendable {
@@ -20,8 +21,8 @@ public struct DeploymentConfiguration: Sendable {
     public var hasMonitors = true
     /// Delivery profile of the consumers: `exact` or `latency`.
     public var profile: String
-    /// Ingest, transform and inference in one process.
-    public var isFused = false
+    /// Stages that share a process.
+    public var fusion = StageFusion.none
     public var logLevel = "info"
     /// The key broker through which the sealed model is opened; nil loads the model unsealed.
     public var sealing: SealingConfiguration?
@@ -101,8 +102,7 @@ public struct Deployment {
         if hasBroker { children.append(brokerChild) }
         if configuration.postgres == nil { children.append(postgresChild) }
         if let sealing = configuration.sealing { children.append(keyBrokerChild(sealing)) }
-        for (rank, stage) in Self.stages.enumerated()
-        where !configuration.isFused || stage == Self.fused || stage == Self.sink {
+        for (rank, stage) in Self.stages.enumerated() where !isAbsorbed(stage) {
             var after = hasBroker ? [Self.broker] : []
             if stage == Self.sink, configuration.postgres == nil { after.append(Self.postgres) }
             if Self.modelReaders.contains(stage), configuration.sealing != nil { after.append(Self.keyBroker) }
@@ -122,6 +122,10 @@ public struct Deployment {
             children.append(stageChild(monitor, instance: nil, after: after, rank: Self.stages.count))
         }
         return children
+    }
+
+    private func isAbsorbed(_ program: String) -> Bool {
+        configuration.fusion.absorbedStages.contains { program == "\($0)-consumer" }
     }
 
     /// Addresses that become known once children run.
@@ -188,7 +192,7 @@ public struct Deployment {
         ]
         arguments += (configuration.broker.consumerSettings + configuration.settings).flatMap { ["--set", $0] }
         arguments += try sealingArguments(stage)
-        if configuration.isFused, stage == Self.fused { arguments += ["--stages", "ingest,transform,inference"] }
+        if stage == Self.fused { arguments += ["--stages", configuration.fusion.rawValue] }
         var environment = ["OPENBLAS_NUM_THREADS": "1"]
         if stage == Self.sink {
             guard let url = configuration.postgres ?? url(.sink) else {

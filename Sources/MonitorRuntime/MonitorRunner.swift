@@ -147,6 +147,10 @@ public final class MonitorRunner<Logic: MonitorLogic> {
     private func restore(_ bytes: [UInt8]) throws(StageFailure) {
         do {
             let snapshot = try RecordJSON.decode(Snapshot<Logic.State>.self, from: bytes)
+            guard snapshot.v == 1 else {
+                throw RecordFormatError(
+                    .unsupportedFormatVersion, "it has format version \(snapshot.v), this program knows 1")
+            }
             try logic.restore(snapshot.state)
             for position in snapshot.positions {
                 snapshotPositions[TopicPartition(topic: position.topic, partition: position.partition)] = position.next

@@ -54,11 +54,16 @@ struct Acceptance {
     let clusterID: String
     private let fieldsByName: [[UInt8]: FieldRule]
     private let patterns: [String: NSRegularExpression]
+    /// In the order of the schema, as in the body of `events`.
+    private let numericFields: [FieldRule]
+    private let textFields: [FieldRule]
 
     init(facts: PipelineFacts, clusterID: String) {
         self.facts = facts
         self.clusterID = clusterID
         fieldsByName = Dictionary(facts.fields.map { (Array($0.name.utf8), $0) }) { first, _ in first }
+        numericFields = facts.fields.filter { $0.kind != .text }
+        textFields = facts.fields.filter { $0.kind == .text }
         patterns = Dictionary(
             facts.fields.compactMap { field in
                 field.pattern.flatMap { try? NSRegularExpression(pattern: $0) }.map { (field.name, $0) }
@@ -192,18 +197,16 @@ struct Acceptance {
 
     /// First word of the SHA-256 over the event time and the body of `events`, built anew from docs/formats.md.
     private func payloadHash(_ fields: [String: FieldValue], eventTime: Int64) -> String {
-        let numeric = facts.fields.filter { $0.kind != .text }
-        let texts = facts.fields.filter { $0.kind == .text }
-        var body = Bytes.little(UInt16(numeric.count)) + Bytes.little(UInt16(texts.count))
-        var validity = [UInt8](repeating: 0, count: (numeric.count + 7) / 8)
+        var body = Bytes.little(UInt16(numericFields.count)) + Bytes.little(UInt16(textFields.count))
+        var validity = [UInt8](repeating: 0, count: (numericFields.count + 7) / 8)
         var numbers: [UInt8] = []
-        for (index, rule) in numeric.enumerated() {
+        for (index, rule) in numericFields.enumerated() {
             let number = fields[rule.name]?.number
             if number != nil { validity[index / 8] |= 1 << UInt8(index % 8) }
             numbers += Bytes.little((number ?? 0).bitPattern)
         }
         body += validity + numbers
-        for rule in texts {
+        for rule in textFields {
             guard let text = fields[rule.name]?.text else {
                 body += [0xff, 0xff]
                 continue

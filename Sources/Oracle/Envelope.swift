@@ -27,6 +27,17 @@ enum AttributeText {
 }
 
 extension Acceptance {
+    private static let contentTypeNames = ["content-type", "Content-Type"].map { Array($0.utf8) }
+
+    /// CloudEvents 1.0: lower-case letters and digits.
+    private static func isAttributeName(_ name: String) -> Bool {
+        !name.isEmpty
+            && name.utf8.allSatisfy { byte in
+                (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte)
+                    || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
+            }
+    }
+
     private enum MediaType { case json, cloudEvent, other }
 
     /// Case counts for nothing; a charset other than UTF-8 makes any type another one.
@@ -45,9 +56,9 @@ extension Acceptance {
 
     /// Finds the event in a record; nil, with faults, when there is none.
     func envelope(of record: LogRecord, value: [UInt8], faults: inout Set<String>) -> Envelope? {
-        let header = record.headers.last { ["content-type", "Content-Type"].map { Array($0.utf8) }.contains($0.name) }
+        let header = record.headers.last { Self.contentTypeNames.contains($0.name) }
         let type = (header?.value).map { Self.mediaType(String(decoding: $0, as: UTF8.self)) } ?? .json
-        let hasAttributes = record.headers.contains { $0.name.starts(with: Array("ce_".utf8)) }
+        let hasAttributes = record.headers.contains { $0.name.starts(with: "ce_".utf8) }
         let isCloudEvent = type == .cloudEvent || hasAttributes
         if type == .other || !(isCloudEvent ? facts.acceptsCloudEvents : facts.acceptsJSON) {
             faults.insert("unsupported_content_type")
@@ -57,7 +68,7 @@ extension Acceptance {
         let json = parse(value, depthMax: facts.depthMax, faults: &faults)
         guard hasAttributes else { return json.map { Envelope(payload: $0) } }
         var attributes: [String: String] = [:]
-        for header in record.headers where header.name.starts(with: Array("ce_".utf8)) {
+        for header in record.headers where header.name.starts(with: "ce_".utf8) {
             let name = String(decoding: header.name.dropFirst(3), as: UTF8.self)
             attributes[name] = header.value.flatMap { String(validating: $0, as: UTF8.self) }
             if header.value != nil, attributes[name] == nil { faults.insert("not_utf8") }
@@ -99,7 +110,7 @@ extension Acceptance {
             if texts.contains(name) {
                 if value != .null, value.text == nil { faults.insert("wrong_type") }
                 attributes[name] = attributes[name] ?? value.text
-            } else if value.depth > 0 || name.wholeMatch(of: #/[a-z0-9]+/#) == nil {
+            } else if value.depth > 0 || !Self.isAttributeName(name) {
                 faults.insert("unknown_field")
             }
         }

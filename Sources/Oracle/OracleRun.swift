@@ -15,7 +15,7 @@ public struct OracleOptions: Sendable {
     public var sinkGroup: String?
     /// What the names of the stages' groups begin with, before `.ingest` and so on; nil takes `<prefix>.<pipeline>`.
     public var groupPrefix: String?
-    /// Whether stages share a process, so that the topics between them are empty.
+    /// Whether ingest, transform and inference share a process, whatever the pipeline declares.
     public var isFused = false
     /// Whether the profile `exact` is promised.
     public var isExact = true
@@ -68,13 +68,15 @@ public enum OracleRun {
             duplicates: try log("duplicates", isOptional: true),
             deadLetters: Dictionary(uniqueKeysWithValues: letters), rows: tables.rows,
             tableDuplicates: tables.duplicates, sinkOffsets: tables.offsets)
-        world.hasInternalTopics = !options.isFused
-        world.isFused = options.isFused
+        let absorbed = options.isFused ? ["ingest", "transform"] : facts.absorbedStages
+        world.absorbedStages = absorbed
         world.isExact = options.isExact
         let groups = options.groupPrefix ?? facts.root
+        var readers: [(SourceTopic, String)] = [(.inputs, "ingest")]
         // The topics between fused stages have no reader.
-        let readers: [(SourceTopic, String)] =
-            [(.inputs, "ingest")] + (options.isFused ? [] : [(.events, "transform"), (.features, "inference")])
+        if !absorbed.contains("ingest") { readers.append((.events, "transform")) }
+        if !absorbed.contains("transform") { readers.append((.features, "inference")) }
+        world.internalTopics = Set(readers.map(\.0)).subtracting([.inputs])
         for (topic, stage) in readers {
             world.groupOffsets[topic] = try reader.committed(
                 group: "\(groups).\(stage)", topic: "\(facts.root).\(topic.rawValue)")

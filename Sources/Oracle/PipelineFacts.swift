@@ -73,6 +73,8 @@ public struct PipelineFacts: Sendable {
     public var manifestPath = "artifacts/model.json"
     public var sinkSchema = "penstock"
     public var sinkTable = ""
+    /// Stages that run in the process of a later one, so that the topic between them stays empty: of `ingest`, `transform`.
+    public var absorbedStages: Set<String> = []
 
     public var inputs: String { "\(root).inputs" }
 
@@ -107,6 +109,7 @@ public struct PipelineFacts: Sendable {
         transformPath = absolute(yaml["features"]?["transform"]?.string ?? transformPath).path
         manifestPath = absolute(yaml["model"]?["manifest"]?.string ?? manifestPath).path
         threshold = yaml["model"]?["threshold"]?.float ?? threshold
+        absorbedStages = Set(yaml["stages"]?.array(of: String.self) ?? []).subtracting(["infer"])
         sinkSchema = yaml["sink"]?["schema"]?.string ?? sinkSchema
         sinkTable = yaml["sink"]?["table"]?.string ?? sinkTable
     }

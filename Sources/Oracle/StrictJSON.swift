@@ -48,9 +48,18 @@ indirect enum JSONValue: Sendable, Equatable {
         switch self {
         case .array(let elements): elements.contains(where: \.hasRepeatedKeys)
         case .object(let members):
-            Set(members.map { Array($0.key.utf8) }).count < members.count
-                || members.contains { $0.value.hasRepeatedKeys }
+            Self.hasRepeatedNames(members) || members.contains { $0.value.hasRepeatedKeys }
         default: false
+        }
+    }
+
+    // Names are compared byte by byte: Swift's own comparison takes canonically equivalent texts for equal.
+    private static func hasRepeatedNames(_ members: [(key: String, value: JSONValue)]) -> Bool {
+        guard members.count <= 16 else {
+            return Set(members.map { Array($0.key.utf8) }).count < members.count
+        }
+        return members.indices.contains { index in
+            members[..<index].contains { $0.key.utf8.elementsEqual(members[index].key.utf8) }
         }
     }
 }
@@ -92,8 +101,8 @@ struct StrictJSON {
         while let byte = current, byte == 0x20 || byte == 0x0a || byte == 0x0d || byte == 0x09 { index += 1 }
     }
 
-    private mutating func take(_ byte: Character) -> Bool {
-        guard current == byte.asciiValue else { return false }
+    private mutating func take(_ character: Unicode.Scalar) -> Bool {
+        guard current == UInt8(ascii: character) else { return false }
         index += 1
         return true
     }
@@ -143,14 +152,21 @@ struct StrictJSON {
 
     private mutating func string() throws(JSONFault) -> String {
         index += 1
-        var units: [UInt8] = []
+        var start = index
+        // Stays empty, and costs nothing, where nothing is escaped.
+        var text = ""
         while let byte = current {
             index += 1
             switch byte {
-            case UInt8(ascii: "\""): return String(decoding: units, as: UTF8.self)
-            case UInt8(ascii: "\\"): units += Array(String(try escape()).utf8)
+            case UInt8(ascii: "\""):
+                let rest = String(decoding: bytes[start..<index - 1], as: UTF8.self)
+                return text.isEmpty ? rest : text + rest
+            case UInt8(ascii: "\\"):
+                text += String(decoding: bytes[start..<index - 1], as: UTF8.self)
+                text.unicodeScalars.append(try escape())
+                start = index
             case 0..<0x20: throw .malformed
-            default: units.append(byte)
+            default: break
             }
         }
         throw .malformed
@@ -192,16 +208,52 @@ struct StrictJSON {
 
     private mutating func literal() throws(JSONFault) -> JSONValue {
         let start = index
-        while let byte = current, !", ]}:\n\r\t\"[{".utf8.contains(byte) { index += 1 }
+        while let byte = current, !Self.endsLiteral(byte) { index += 1 }
         let text = String(decoding: bytes[start..<index], as: UTF8.self)
+        if Self.isNumber(bytes[start..<index]) { return .number(text) }
         switch text {
         case "null": return .null
         case "true": return .bool(true)
         case "false": return .bool(false)
         default: break
         }
-        if text.lowercased().wholeMatch(of: #/[+-]?(nan|inf|infinity)/#) != nil { throw .notFinite }
-        guard text.wholeMatch(of: #/-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?/#) != nil else { throw .malformed }
-        return .number(text)
+        let name = text.lowercased()
+        let unsigned = name.hasPrefix("-") || name.hasPrefix("+") ? name.dropFirst() : name[...]
+        throw ["nan", "inf", "infinity"].contains(unsigned) ? .notFinite : .malformed
+    }
+
+    private static func endsLiteral(_ byte: UInt8) -> Bool {
+        switch byte {
+        case 0x20, 0x09, 0x0a, 0x0d, UInt8(ascii: ","), UInt8(ascii: ":"), UInt8(ascii: "\""), UInt8(ascii: "["),
+            UInt8(ascii: "]"), UInt8(ascii: "{"), UInt8(ascii: "}"):
+            true
+        default: false
+        }
+    }
+
+    /// RFC 8259, section 6: `-`? (`0` | [1-9][0-9]*) (`.` [0-9]+)? ([eE] [+-]? [0-9]+)?
+    private static func isNumber(_ text: ArraySlice<UInt8>) -> Bool {
+        var rest = text
+        func isDigit(_ byte: UInt8) -> Bool { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) }
+        /// Drops leading digits and tells how many there were.
+        func digits() -> Int {
+            let end = rest.firstIndex { !isDigit($0) } ?? rest.endIndex
+            defer { rest = rest[end...] }
+            return end - rest.startIndex
+        }
+        if rest.first == UInt8(ascii: "-") { rest = rest.dropFirst() }
+        let startsWithZero = rest.first == UInt8(ascii: "0")
+        let whole = digits()
+        guard whole > 0, !startsWithZero || whole == 1 else { return false }
+        if rest.first == UInt8(ascii: ".") {
+            rest = rest.dropFirst()
+            guard digits() > 0 else { return false }
+        }
+        if rest.first == UInt8(ascii: "e") || rest.first == UInt8(ascii: "E") {
+            rest = rest.dropFirst()
+            if rest.first == UInt8(ascii: "+") || rest.first == UInt8(ascii: "-") { rest = rest.dropFirst() }
+            guard digits() > 0 else { return false }
+        }
+        return rest.isEmpty
     }
 }

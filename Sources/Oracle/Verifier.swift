@@ -25,7 +25,7 @@ public struct Verifier: Sendable {
     public func verify(_ world: World) throws -> OracleReport {
         var expectations = try Expectations(
             inputs: world.inputs, facts: facts, clusterID: world.clusterID, transform: transform, model: model)
-        if world.isFused { expectations.allowEarlierDeadLetters() }
+        expectations.allowEarlierDeadLetters(absorbed: world.absorbedStages)
         var run = VerifierRun(verifier: self, world: world, expectations: expectations)
         run.checkRows()
         run.checkDeadLetters()

@@ -11,7 +11,6 @@ extension VerifierRun {
     // MARK: - Internal topics
 
     mutating func checkInternalTopics() {
-        guard world.hasInternalTopics else { return }
         checkInternal(.events, kind: 1, contract: nil) { expectation in
             expectation.allowed.contains { outcome in
                 switch outcome {
@@ -33,12 +32,14 @@ extension VerifierRun {
     private mutating func checkInternal(
         _ topic: SourceTopic, kind: UInt8, contract: String?, mayHold: (Expectation) -> Bool
     ) {
+        guard world.internalTopics.contains(topic) else { return }
         var seen: Set<Origin> = []
         var newest: [OrderKey: Int64] = [:]
         for record in world.log(of: topic).records {
             let place = "\(verifier.facts.root).\(topic.rawValue), \(record.origin)"
             guard let value = record.value, value.count >= 112, value[0] == 1, value[1] == kind,
-                let origin = Self.inputOrigin(of: record, topic)
+                let origin = Self.inputOrigin(of: record, topic), let high = Bytes.readBig(value, at: 8),
+                let low = Bytes.readBig(value, at: 16), let hash = Bytes.readBig(value, at: 80)
             else {
                 report.add(
                     Violation(.malformedRecord, place, "it has no prefix as docs/formats.md describes it"))
@@ -60,7 +61,7 @@ extension VerifierRun {
                 if world.isExact { violate(.repeatedRecord, "the input record stands in the topic a second time") }
                 continue
             }
-            let eventID = EventIdentifier(bytes: Array(value[8..<24]))
+            let eventID = EventIdentifier(high: high, low: low)
             if eventID != event.eventID { violate(.wrongEventID, "event_id is \(eventID), expected \(event.eventID)") }
             if record.key != expectation.record.key { violate(.wrongContent, "its key is not the input record's") }
             let eventTime = Bytes.read(Int64.self, value, at: 24)
@@ -68,7 +69,7 @@ extension VerifierRun {
                 violate(.wrongContent, "its event time is \(eventTime ?? 0), expected \(event.eventTime)")
             }
             if let contract {
-                let text = value[80..<88].map { Bytes.hexadecimal(UInt64($0), width: 2) }.joined()
+                let text = Bytes.hexadecimal(hash)
                 if text != contract { violate(.wrongContract, "its contract is \(text), expected \(contract)") }
             }
             checkOrder(record, origin, event.eventID, place, &newest)

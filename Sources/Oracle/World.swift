@@ -147,10 +147,10 @@ public struct World: Sendable {
     public var sinkOffsets: [Int32: Int64]
     /// The next offset of the consumer group that reads a topic, per partition; nil where it was not asked.
     public var groupOffsets: [SourceTopic: [Int32: Int64]] = [:]
-    /// Whether `events` and `features` were read whole, and not only for the dead letters' sake.
-    public var hasInternalTopics = false
-    /// Stages share a process: what a later one refuses is a dead letter of an earlier one's input.
-    public var isFused = false
+    /// Those of `events` and `features` that must hold what their readers were given.
+    public var internalTopics: Set<SourceTopic> = []
+    /// Stages (`ingest`, `transform`) in a later one's process: what that refuses is a dead letter of the first one's input.
+    public var absorbedStages: Set<String> = []
     /// Whether the profile `exact` is promised: no topic may show an input record twice.
     public var isExact = false
 

@@ -14,6 +14,7 @@ public struct Pipeline: Sendable {
     public var features: FeatureSettings
     public var model: ModelReference
     public var batching: MicroBatching
+    public var fusion = StageFusion.none
     public var sink: SinkSettings
     public var monitors: MonitorSettings
     public var reactions: ReactionSettings

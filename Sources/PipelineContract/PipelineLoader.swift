@@ -85,8 +85,8 @@ public enum PipelineLinter {
 /// Reads the tree of pipeline.yaml.
 private final class PipelineReader {
     private static let keys = [
-        "version", "pipeline", "prefix", "topics", "input", "features", "model", "batch", "sink", "monitors",
-        "reactions",
+        "version", "pipeline", "prefix", "topics", "input", "features", "model", "batch", "stages", "sink",
+        "monitors", "reactions",
     ]
     static let example = "version: 1, pipeline: name, topics: …, as in topics/housing/pipeline.yaml"
     /// Kafka's default `max.message.bytes`.
@@ -131,13 +131,21 @@ private final class PipelineReader {
         let monitorsReader = MonitorsReader(findings: findings, directory: directory)
         let monitors = monitorsReader.monitors(reader.value("monitors"))
         let reactions = monitorsReader.reactions(reader.value("reactions"))
-        guard let name, let input, let features, let model, let batching, let sink, let monitors, let reactions else {
-            return nil
+        let stagesReader = StagesReader(findings: findings)
+        let fusion = stagesReader.fusion(reader.value("stages"))
+        if let fusion {
+            stagesReader.check(
+                fusion, reader.value("stages"), hasMonitors: reader.has("monitors") || reader.has("reactions"))
         }
-        return Pipeline(
+        guard let name, let input, let features, let model, let batching, let sink, let monitors, let reactions,
+            let fusion
+        else { return nil }
+        var pipeline = Pipeline(
             name: name, prefix: prefix, topics: topics, directory: directory,
             topicSettings: topicsReader.topicSettings(topicSettings, topics: topics), input: input, features: features,
             model: model, batching: batching, sink: sink, monitors: monitors, reactions: reactions)
+        pipeline.fusion = fusion
+        return pipeline
     }
 
     private func checkVersion(_ reader: MappingReader) {

@@ -3,7 +3,7 @@
 public import Kafka
 public import StageRuntime
 
-/// Publishes the outbox with an idempotent producer.
+/// Publishes the outbox with an idempotent producer, in the profile `latency`: after a crash a letter may come twice.
 public struct KafkaDeadLetterPublisher: DeadLetterPublisher {
     private let configuration: KafkaConfiguration
     private var producer: Producer?
@@ -24,7 +24,9 @@ public struct KafkaDeadLetterPublisher: DeadLetterPublisher {
         }
     }
 
-    public mutating func publish(_ record: DeadLetterRecord, tag: UInt64) throws(DeliveryFailure) -> Bool {
+    public mutating func publish(
+        _ record: DeadLetterRecord, of origin: LetterOrigin, tag: UInt64
+    ) throws(DeliveryFailure) -> Bool {
         guard let producer else { return false }
         do throws(KafkaError) {
             let topic = try index(of: record.topic, producer)

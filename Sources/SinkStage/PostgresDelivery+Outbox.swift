@@ -4,17 +4,38 @@ import EventContracts
 import Postgres
 public import StageRuntime
 
+/// Which record of the sink's input a dead letter stands for.
+public struct LetterOrigin: Sendable, Hashable {
+    public var partition: TopicPartition
+    public var offset: Int64
+
+    public init(partition: TopicPartition, offset: Int64) {
+        self.partition = partition
+        self.offset = offset
+    }
+}
+
 /// Publishes dead letters and tells which of them arrived. Used from the stage's thread.
 public protocol DeadLetterPublisher {
+    /// Whether it is worth while to read the outbox.
+    var isReady: Bool { get }
+
     mutating func open(letterTopics: [String]) throws(DeliveryFailure)
 
-    /// Hands over one record. False: the queue is full, try later.
-    mutating func publish(_ record: DeadLetterRecord, tag: UInt64) throws(DeliveryFailure) -> Bool
+    /// Hands over one record. A partition's records come in the order of their origins, and none is left out. False: try
+    /// later.
+    mutating func publish(
+        _ record: DeadLetterRecord, of origin: LetterOrigin, tag: UInt64
+    ) throws(DeliveryFailure) -> Bool
 
     /// Waits at most that long; gives the tags of records that arrived and of those that did not.
     mutating func poll(waitMilliseconds: Int) -> (arrived: [UInt64], failed: [UInt64])
 
     mutating func close()
+}
+
+extension DeadLetterPublisher {
+    public var isReady: Bool { true }
 }
 
 /// What is known of the outbox of the partitions in hand.
@@ -70,8 +91,8 @@ extension PostgresDelivery {
         try maintain()
     }
 
-    /// Takes answers, deletes what arrived, hands over the next rows. A row is deleted only after its delivery report:
-    /// after a crash in between it is published twice, never lost.
+    /// Takes answers, deletes what arrived, hands over the next rows. A row is deleted only after its letter arrived: after a
+    /// crash in between it is handed over once more, and the publisher of the profile `exact` knows it again.
     mutating func serveOutbox(waitMilliseconds: Int) throws(DeliveryFailure) {
         if !outbox.handedOver.isEmpty {
             let answers = publisher.poll(waitMilliseconds: waitMilliseconds)
@@ -84,7 +105,7 @@ extension PostgresDelivery {
         else { return }
         do {
             try deleteArrived(on: connection)
-            if outbox.isPending { try handOver(on: connection) }
+            if outbox.isPending, publisher.isReady { try handOver(on: connection) }
             succeeded()
         } catch {
             _ = try setBack(error, "publish the dead-letter outbox")
@@ -104,11 +125,11 @@ extension PostgresDelivery {
         let owned = progress.keys.sorted()
         let rows = try connection.query(
             """
-            SELECT id, letter_topic, letter_key, letter_value, letter_headers
+            SELECT id, letter_topic, letter_key, letter_value, letter_headers, topic, partition, record_offset
             FROM \(options.target.qualified("dead_letter_outbox"))
             WHERE consumer_group = $1
                 AND (topic, partition) IN (SELECT * FROM unnest($2::text[], $3::int4[]))
-            ORDER BY id LIMIT $4
+            ORDER BY topic, partition, record_offset LIMIT $4
             """,
             [
                 .text(environment.group), Self.array(owned.map { "\"\($0.topic)\"" }),
@@ -121,7 +142,11 @@ extension PostgresDelivery {
                 topic: try rows.value(row: row, column: 1), key: try rows.optional(row: row, column: 2),
                 value: try rows.optional(row: row, column: 3),
                 headers: HeaderBlock.decode(try rows.value(row: row, column: 4)))
-            guard try publisher.publish(record, tag: id) else {
+            let origin = LetterOrigin(
+                partition: TopicPartition(
+                    topic: try rows.value(row: row, column: 5), partition: try rows.value(row: row, column: 6)),
+                offset: try rows.value(row: row, column: 7))
+            guard try publisher.publish(record, of: origin, tag: id) else {
                 outbox.isPending = true
                 return
             }

@@ -57,6 +57,14 @@ public struct StageConfiguration: Sendable {
         var pipeline = try Self.load(path)
         if let artifacts = source.value("artifacts", options.artifacts) { pipeline.useArtifacts(in: artifacts) }
         self.pipeline = pipeline
+        if pipeline.fusion.absorbedStages.contains(definition.stage),
+            definition.program == "\(definition.stage)-consumer"
+        {
+            throw StageFailure(
+                exitCode: 2,
+                "pipeline.yaml runs the stage \(definition.stage) within inference-consumer (key `stages`): start that one, "
+                    + "or remove the key")
+        }
         profile = try source.choice("profile", options.profile) ?? .exact
 
         let group = source.value("group", options.group) ?? "\(pipeline.topics.root).\(definition.stage)"

@@ -32,28 +32,26 @@ struct Program: StageProgram {
 
             Example: inference-consumer --pipeline topics/housing/pipeline.yaml --bootstrap-servers localhost:9092
 
-            With --stages it takes the stages before it into its own process: the same code and the same promise, without the
-            topics in between. It then reads the first stage's input in the first stage's group; a record that any of its
+            With --stages, or the key `stages` of pipeline.yaml, it takes the stages before it into its own process: the same
+            code and the same promise, without the topics in between. It then reads the first stage's input in the first stage's group; a record that any of its
             stages refuses is a dead letter of that input.
 
             Example: inference-consumer --stages ingest,transform,inference --pipeline topics/housing …
             """)
 
-    enum Stages: String, ExpressibleByArgument, CaseIterable {
-        case inference
-        case fromTransform = "transform,inference"
-        case fromIngest = "ingest,transform,inference"
-    }
-
     @OptionGroup var options: StageOptions
     @OptionGroup var model: ModelOptions
 
-    @Option(help: "Stages in this process: inference, or transform,inference, or ingest,transform,inference.")
-    var stages = Stages.inference
+    @Option(
+        help: """
+            Stages in this process: inference, or transform,inference, or ingest,transform,inference (default: as the \
+            pipeline declares).
+            """, transform: Program.fusion(named:))
+    var stages: StageFusion?
 
     func execute() async -> Int32 {
-        switch stages {
-        case .inference:
+        switch fusion {
+        case .none:
             let definition = StageDefinition(stage: "inference", program: "inference-consumer") { [$0.topics.features] }
             return await run(definition) { try makeInference($0) }
         case .fromTransform:
@@ -75,6 +73,20 @@ struct Program: StageProgram {
         }
     }
 
+    private static func fusion(named text: String) throws -> StageFusion {
+        guard let fusion = StageFusion(rawValue: text) else {
+            throw ValidationError("choose \(StageFusion.allCases.map(\.rawValue).joined(separator: ", or "))")
+        }
+        return fusion
+    }
+
+    /// As asked for, else as the pipeline declares it. What is wrong with the pipeline is told by the start itself.
+    private var fusion: StageFusion {
+        if let stages { return stages }
+        let path = options.pipeline ?? ProcessInfo.processInfo.environment["PENSTOCK_PIPELINE"] ?? ""
+        return (try? PipelineLoader.load(path: path))?.fusion ?? .none
+    }
+
     private func run<P: StageProcessor>(
         _ definition: StageDefinition, processor: (StageParts) throws -> P
     ) async -> Int32 where P.Output == OutputBatch {
@@ -82,7 +94,7 @@ struct Program: StageProgram {
             definition, options: options, processor: processor,
             delivery: { parts in
                 let topics = parts.configuration.pipeline.topics
-                let duplicates = stages == .fromIngest ? [topics.duplicates] : []
+                let duplicates = fusion == .fromIngest ? [topics.duplicates] : []
                 return parts.kafkaDelivery(
                     outputTopics: [topics.predictions] + duplicates, module: "InferenceStage",
                     deadLetterStage: .transformation)

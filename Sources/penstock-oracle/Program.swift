@@ -46,7 +46,7 @@ struct Program: ParsableCommand {
     @Option(help: "The promise to judge by: exact (no topic shows a record twice) or latency.")
     var profile = Profile.exact
 
-    @Flag(help: "Stages share a process: the topics between them are empty.")
+    @Flag(help: "Ingest, transform and inference share a process, whatever the pipeline's key `stages` says.")
     var fused = false
 
     @Option(name: .customLong("set"), help: "A librdkafka setting, kafka.<key>=<value>; may be repeated.")

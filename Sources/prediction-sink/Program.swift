@@ -60,9 +60,18 @@ struct PredictionSink: StageProgram {
                     delivery.hooks.afterCommit = { kills.pass(.afterCommit) }
                 }
                 delivery.faults.noCompareAndSet = configuration.settings.faults.contains(.noCompareAndSet)
+                let consumer = configuration.settings.consumer
+                let publisher: any DeadLetterPublisher =
+                    switch configuration.profile {
+                    case .exact:
+                        TransactionalDeadLetters(
+                            producer: configuration.producer, consumer: consumer, group: configuration.settings.group,
+                            logger: parts.logger)
+                    case .latency: KafkaDeadLetterPublisher(configuration: configuration.producer)
+                    }
                 return PostgresDelivery(
-                    options: delivery, publisher: KafkaDeadLetterPublisher(configuration: configuration.producer),
-                    probe: KafkaRecordProbe(configuration: configuration.settings.consumer),
+                    options: delivery, publisher: publisher,
+                    probe: KafkaRecordProbe(configuration: consumer),
                     registry: parts.registry, logger: parts.logger)
             })
     }

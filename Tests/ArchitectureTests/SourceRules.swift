@@ -42,6 +42,26 @@ struct SourceRules {
         }
     }
 
+    /// A jump of the wall clock must move no deadline: it is read only where the time of a record, a log line, a key's validity
+    /// or a person's view is made. Durations come from the monotonic clock.
+    @Test("The wall clock is read in few places")
+    func wallClock() throws {
+        let readers: Set = [
+            "Sources/EmbeddedLog/LogStore.swift", "Sources/StageCommand/Telemetry.swift",
+            "Sources/LocalDeployment/Timestamp.swift", "Sources/SinkStage/RuntimeTime.swift",
+            "Sources/key-broker/Program.swift", "Sources/SealedModels/WallClock.swift",
+            "Sources/StageRuntime/TimeText.swift", "Sources/MonitorRuntime/MonitorRunner.swift",
+            "Sources/Observability/LogTime.swift", "Sources/RegistryRuntime/RegistryClock.swift",
+        ]
+        let constructs = ["CLOCK_REALTIME", "Date()", "Date.now", "gettimeofday", "time(nil)"]
+        for path in repository.files(below: "Sources", extension: "swift")
+        where !path.hasPrefix("Sources/PenstockCommand/") {
+            let text = try repository.text(path)
+            let isReader = constructs.contains { text.contains($0) }
+            #expect(isReader == readers.contains(path), "\(path): reads the wall clock: \(isReader)")
+        }
+    }
+
     @Test("Nothing refers to a place outside the repository")
     func standsAlone() throws {
         let pattern = ["..", "shared"].joined(separator: "/")

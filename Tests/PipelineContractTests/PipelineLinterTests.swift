@@ -91,6 +91,13 @@ struct PipelineLinterTests {
         // Monitors and reactions.
         Mistake("duplicates: { partitions: 1", "labels: { partitions: 2", .notCoPartitioned, mend: "partitions: 4"),
         Mistake("duplicates: { partitions: 1", "monitoring: { partitions: 2", .outOfRange, mend: "1 to 1"),
+        // Stages in one process.
+        Mistake(monitorsPlace, "stages: [transform, infr]", .badValue, mend: "`infer`"),
+        Mistake(monitorsPlace, "stages: [ingest, infer]", .badValue, mend: "[transform, infer]"),
+        Mistake(monitorsPlace, "stages: transform", .wrongType, mend: "[transform, infer]"),
+        Mistake(
+            monitorsPlace, "stages: [transform, infer]\nmonitors: { quality: { imputedShare: 0.5 } }", .badValue,
+            at: "stages:", mend: "remove `stages`", .warning),
         Mistake(monitorsPlace, "monitors: { drfit: {} }", .unknownKey, mend: "`drift`"),
         Mistake(
             monitorsPlace, "monitors: { drift: { averageRunLength: 1.5 } }", .wrongType,
@@ -206,6 +213,21 @@ struct PipelineLinterTests {
         #expect(LintReport(path: fixture.pipelinePath).exitStatus == 0)
     }
 
+    @Test(
+        "Stages that share a process are declared in the order of the path",
+        arguments: [
+            ("[infer]", StageFusion.none, [String]()), ("[transform, infer]", .fromTransform, ["transform"]),
+            ("[ingest, transform, infer]", .fromIngest, ["ingest", "transform"]),
+        ])
+    func stages(declared: String, fusion: StageFusion, absorbed: [String]) throws {
+        let fixture = try PipelineFixture()
+        fixture.yaml += "\nstages: \(declared)\n"
+        try fixture.write()
+        let pipeline = try PipelineLoader.load(path: fixture.pipelinePath)
+        #expect(pipeline.fusion == fusion)
+        #expect(pipeline.fusion.absorbedStages == absorbed)
+    }
+
     @Test("Defaults fill in what is left out")
     func defaults() throws {
         let fixture = try PipelineFixture()
@@ -236,6 +258,7 @@ struct PipelineLinterTests {
         #expect(pipeline.features.columns[0].impute == .constant(1.5))
         #expect(pipeline.features.columns[0].scale == .none)
         #expect(pipeline.batching.recordsMax == 2_048)
+        #expect(pipeline.fusion == .none)
         #expect(pipeline.sink.schema == "penstock")
     }
 

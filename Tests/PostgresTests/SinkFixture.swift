@@ -42,7 +42,7 @@ struct FakePublisher: DeadLetterPublisher {
 
     mutating func open(letterTopics: [String]) {}
 
-    mutating func publish(_ record: DeadLetterRecord, tag: UInt64) -> Bool {
+    mutating func publish(_ record: DeadLetterRecord, of origin: LetterOrigin, tag: UInt64) -> Bool {
         waiting.append((tag, letters.receive(record)))
         return true
     }

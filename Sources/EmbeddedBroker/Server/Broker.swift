@@ -37,7 +37,7 @@ final class Broker {
             initialRebalanceDelayMilliseconds: options.initialRebalanceDelayMilliseconds)
         groups = try GroupCoordinator(
             log: InternalLog(store: store, topic: InternalLog.groupsTopic), limits: limits,
-            now: LogStore.wallClockMilliseconds())
+            now: LogStore.steadyClockMilliseconds())
         transactions = try TransactionCoordinator(
             log: InternalLog(store: store, topic: InternalLog.transactionsTopic), store: store, groups: groups,
             logger: logger)
@@ -71,7 +71,8 @@ final class Broker {
         do { try store.close() } catch { logger.error("Log not closed in order", metadata: ["error": "\(error)"]) }
     }
 
-    var now: Int64 { LogStore.wallClockMilliseconds() }
+    /// For sessions and time-outs.
+    var now: Int64 { LogStore.steadyClockMilliseconds() }
 
     // MARK: Topics
 

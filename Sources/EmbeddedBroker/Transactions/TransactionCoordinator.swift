@@ -42,6 +42,8 @@ final class TransactionCoordinator {
 
     /// Ends the transactions that were decided before a crash.
     func recover(now: Int64) {
+        // Where the clock was set back since, an open transaction must not last the longer for it.
+        for id in machines.keys { machines[id]?.clampStart(to: now) }
         for machine in machines.values where machine.isDeciding { finish(machine.transactionalID) { _ in } }
     }
 
@@ -203,7 +205,7 @@ final class TransactionCoordinator {
 
     private func complete(_ decided: TransactionMachine, reply: @escaping (ProtocolError) -> Void) {
         var machine = decided
-        machine.completed(now: LogStore.wallClockMilliseconds())
+        machine.completed(now: LogStore.steadyClockMilliseconds())
         do throws(LogError) {
             let position = try write(machine)
             machines[machine.transactionalID] = machine

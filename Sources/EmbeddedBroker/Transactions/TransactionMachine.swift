@@ -190,6 +190,9 @@ struct TransactionMachine: Equatable {
         return true
     }
 
+    /// No transaction began later than now, whatever the clock said then.
+    mutating func clampStart(to now: Int64) { startedAt = min(startedAt, now) }
+
     /// All markers are written.
     mutating func completed(now: Int64) {
         phase = phase == .prepareCommit ? .completeCommit : .completeAbort

@@ -38,14 +38,32 @@ public struct CloudEvent<Payload: Codable & Sendable>: Sendable, Codable {
                 .unsupportedSpecVersion, "specversion is \(head.specversion); this reader knows 1.0")
         }
         guard types.contains(head.type) else { return nil }
+        if let version = head.data?.v, version != 1 {
+            throw RecordFormatError(
+                .unsupportedFormatVersion,
+                "\(head.type) has format version \(version); this reader knows 1: upgrade it")
+        }
         return try RecordJSON.decode(CloudEvent.self, from: bytes)
     }
 }
 
-/// The attributes that tell what a CloudEvent is.
-private struct CloudEventHead: Codable {
+/// The attributes that tell what a CloudEvent is, and the version of its data where it tells one.
+private struct CloudEventHead: Decodable {
+    struct Version: Decodable { var v: Int? }
+
     var specversion: String
     var type: String
+    var data: Version?
+
+    enum CodingKeys: String, CodingKey { case specversion, type, data }
+
+    init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        specversion = try values.decode(String.self, forKey: .specversion)
+        type = try values.decode(String.self, forKey: .type)
+        // Data of another kind are of other types, which nobody here reads.
+        data = try? values.decode(Version.self, forKey: .data)
+    }
 }
 
 /// Constants of the CloudEvents Kafka binding.

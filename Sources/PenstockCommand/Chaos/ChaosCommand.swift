@@ -20,6 +20,7 @@ struct ChaosCommand: ParsableCommand {
 
             Example: penstock chaos --kills 100 --events 100000
             Example: penstock chaos --kills 20 --events 5000 --seed 7 --profile latency
+            Example: penstock chaos --kills 100 --bootstrap-servers kafka-1:9092
             """)
 
     @Option(help: "How many times a process is killed.")
@@ -43,6 +44,12 @@ struct ChaosCommand: ParsableCommand {
     @Option(help: "Delivery profile of the consumers: exact or latency.")
     var profile = "exact"
 
+    @Option(
+        help: ArgumentHelp(
+            "Brokers of a cluster whose topics are made (penstock topics apply) and empty; they are not killed.",
+            valueName: "host:port"))
+    var bootstrapServers: String?
+
     @Option(help: ArgumentHelp("Pipeline with data/analysis.csv (default: topics/housing).", valueName: "path"))
     var pipeline: String?
 
@@ -57,13 +64,16 @@ struct ChaosCommand: ParsableCommand {
             throw CommandFailure.usage("--profile: choose exact or latency")
         }
         guard (1...64).contains(instances) else { throw CommandFailure.usage("--instances: choose 1 to 64") }
+        guard bootstrapServers == nil || victims != .broker else {
+            throw CommandFailure.usage("--victims broker: the brokers of --bootstrap-servers are not ours to kill")
+        }
         Interrupt.hold()
         let path = PipelineLocator.absolute(try pipeline ?? PipelineLocator.standard())
         let run = ChaosRun(
             contract: try PipelineLoader.load(path: path), pipelinePath: path,
             data: DataDirectory(path: data.path ?? "\(data.directory.path)/chaos"), kills: kills, events: events,
             rate: rate, seed: seed ?? UInt64.random(in: 0...UInt64.max), victims: victims, instances: instances,
-            profile: profile)
+            profile: profile, bootstrapServers: bootstrapServers)
         let report = try run.execute()
         if output.isJSON { try Console.print(json: report) } else { report.show() }
         guard report.isContent else {

@@ -12,6 +12,9 @@ struct ChaosRun {
     /// Longest wait for the stack to come to rest after the last event.
     static let settleSecondsMax = 300.0
     static let oracleSecondsMax = 300.0
+    /// Longest wait for a killed process to be started again.
+    static let restartSecondsMax = 120
+    static let pauseMillisecondsMax = 500
 
     let contract: Pipeline
     let pipelinePath: String
@@ -23,12 +26,15 @@ struct ChaosRun {
     let victims: ChaosCommand.Victims
     let instances: Int
     let profile: String
+    /// A cluster that somebody else runs; nil for a private broker.
+    let bootstrapServers: String?
 
     func execute() throws -> ChaosReport {
         Console.note("Chaos: replay it with --seed \(seed)")
         var privateStack = PrivateStack(
             data: data, pipelinePath: pipelinePath, instances: instances, isSealed: false)
         privateStack.profile = profile
+        privateStack.servers = bootstrapServers
         let stack = try privateStack.start(contract)
         defer { stack.stop(seconds: 60) }
         let plan = try plan()
@@ -77,41 +83,48 @@ struct ChaosRun {
 
     // MARK: Killing
 
-    /// The publisher's progress is the clock, with a random part, so that a replay kills at the same events.
+    /// The publisher's progress is the clock, with a random part, so that a replay kills at the same events. The publisher waits
+    /// for a kill that is late because its victim is just being started again.
     private func kill(
         during publication: Publication, of count: Int, _ stack: BackgroundStack
     ) throws -> [String: Int] {
         var generator = SeededGenerator(seed: seed)
         var killed: [String: Int] = [:]
         var progress = Progress("killing")
+        let names = try DeploymentState.ofRunning(data).processes.map(\.name).filter(isWanted).sorted()
         let step = max(1, count / (kills + 1))
         for number in 0..<kills {
             let moment = min(step * (number + 1) + Int.random(in: 0..<step, using: &generator), count)
+            publication.allow(upTo: moment + step)
             while try publication.sent() < moment {
                 try check(stack)
                 Pause.milliseconds(5)
             }
-            let name = try killOne(&generator, stack)
+            guard let name = names.randomElement(using: &generator) else { break }
+            // It may be starting, catching up, or in the middle of its work.
+            Pause.milliseconds(Int.random(in: 0..<Self.pauseMillisecondsMax, using: &generator))
+            try killOne(name, stack)
             killed[name, default: 0] += 1
             progress.show(done: number + 1, of: kills, detail: name)
         }
+        publication.allow(upTo: .max)
         progress.finish("Killed \(kills) times")
         return killed
     }
 
-    /// A process that is alive at the moment; waits until there is one.
-    private func killOne(_ generator: inout SeededGenerator, _ stack: BackgroundStack) throws -> String {
+    /// Waits until the process is alive.
+    private func killOne(_ name: String, _ stack: BackgroundStack) throws {
+        let deadline = ContinuousClock.now + .seconds(Self.restartSecondsMax)
         while true {
-            let candidates = try DeploymentState.ofRunning(data).processes.filter { process in
-                guard let pid = process.pid, isWanted(process.name) else { return false }
-                // The state file may be older than the death of a process.
-                return ProcessFigures(pid: pid)?.startTicks == process.startTicks
-            }
-            if let victim = candidates.randomElement(using: &generator), let pid = victim.pid {
-                SpawnedProcess.signal(pid, SIGKILL)
-                return victim.name
+            let process = try DeploymentState.ofRunning(data).processes.first { $0.name == name }
+            // The state file may be older than the death of a process.
+            if let process, let pid = process.pid, ProcessFigures(pid: pid)?.startTicks == process.startTicks {
+                return SpawnedProcess.signal(pid, SIGKILL)
             }
             try check(stack)
+            guard ContinuousClock.now < deadline else {
+                throw CommandFailure("\(name) does not come back: see \(data.log(of: name))")
+            }
             Pause.milliseconds(20)
         }
     }
@@ -215,6 +228,7 @@ final class Publication: Sendable {
     }
 
     private let state = Mutex(State())
+    private let gate = Gate()
     private let plan: DemoPlan
     private let rate: Double
     private let topic: String
@@ -234,8 +248,9 @@ final class Publication: Sendable {
         Thread { [self] in
             do {
                 let publisher = try Publisher(configuration: configuration, topic: topic)
-                try publisher.sendAll(count: plan.items.count, rate: rate) {
-                    plan.items[$0].event
+                try publisher.sendAll(count: plan.items.count, rate: rate) { index in
+                    gate.wait(for: index) { state.withLock { $0.sent = index } }
+                    return plan.items[index].event
                 } onProgress: { sent in
                     state.withLock { $0.sent = sent }
                 }
@@ -245,6 +260,9 @@ final class Publication: Sendable {
             }
         }.start()
     }
+
+    /// The publisher stands still before that record.
+    func allow(upTo limit: Int) { gate.open(upTo: limit) }
 
     /// Records sent so far; throws what ended the publication early.
     func sent() throws -> Int {
@@ -257,5 +275,27 @@ final class Publication: Sendable {
     func isFinished() throws -> Bool {
         _ = try sent()
         return state.withLock { $0.isFinished }
+    }
+}
+
+/// Holds a thread up until a rising limit lets it pass.
+private final class Gate: @unchecked Sendable {
+    // Sendable because the limit is touched under the condition's lock only.
+    private let condition = NSCondition()
+    private var limit = Int.max
+
+    func open(upTo limit: Int) {
+        condition.lock()
+        self.limit = limit
+        condition.broadcast()
+        condition.unlock()
+    }
+
+    /// - Parameter onStop: called when the thread has to stand still.
+    func wait(for index: Int, onStop: () -> Void) {
+        condition.lock()
+        if index >= limit { onStop() }
+        while index >= limit { condition.wait() }
+        condition.unlock()
     }
 }

@@ -37,7 +37,8 @@ struct UpOptions: ParsableArguments {
         help: "Delivery profile of the consumers: exact or latency (default: exact; latency with --in-memory-mock).")
     var profile: String?
 
-    @Flag(help: "Run ingest, transform and inference in one process, without the topics between them.")
+    @Flag(
+        help: "Run ingest, transform and inference in one process, whatever the pipeline's key `stages` says.")
     var fused = false
 
     @Option(help: "Log level of the consumers: trace, debug, info, notice, warning, error.")
@@ -90,7 +91,7 @@ struct UpOptions: ParsableArguments {
             }
             configuration.profile = profile
         }
-        configuration.isFused = fused
+        configuration.fusion = fused ? .fromIngest : contract.fusion
         configuration.logLevel = logLevel
         configuration.settings = set
         if !unsealedModel {

@@ -3,6 +3,7 @@
 import EventContracts
 import Foundation
 import Kafka
+import LocalDeployment
 import PipelineContract
 import Synchronization
 
@@ -36,9 +37,10 @@ struct EventWorld: Sendable {
     /// Publishes the items of that range, in order, and returns where they went.
     /// - Parameters:
     ///   - rate: per second; 0 for as fast as they go.
+    ///   - clockShiftMilliseconds: how far the publisher's clock, which gives the Kafka timestamps, is off.
     ///   - onProgress: told how many were sent, some times a second.
     func publish(
-        _ range: Range<Int>? = nil, to stack: Stack, rate: Double = 0,
+        _ range: Range<Int>? = nil, to stack: Stack, rate: Double = 0, clockShiftMilliseconds: Int64 = 0,
         onProgress: @escaping @Sendable (Int) -> Void = { _ in }
     ) async throws -> [Publisher.Position] {
         let items = plan.items[range ?? 0..<count]
@@ -48,6 +50,15 @@ struct EventWorld: Sendable {
                 bootstrapServers: servers, clientID: "test-publisher")
             try configuration.set("statistics.interval.ms", "0")
             let publisher = try Publisher(configuration: configuration, topic: topic)
+            guard clockShiftMilliseconds == 0 else {
+                for item in items {
+                    try publisher.send(
+                        item.event,
+                        timestampMilliseconds: Timestamp.microseconds / 1_000 + clockShiftMilliseconds)
+                }
+                try publisher.finish()
+                return publisher.positions.compactMap { $0 }
+            }
             try publisher.sendAll(count: items.count, rate: rate) {
                 items[items.startIndex + $0].event
             } onProgress: {

@@ -29,6 +29,12 @@ final class Stack: Sendable {
         var profile = "exact"
         /// Stages that are started by the test itself.
         var notStarted: Set<Stage> = []
+        /// Lines at the end of pipeline.yaml.
+        var pipelineLines: [String] = []
+        /// Kafka settings of topics at their making, `name=value,…` by the topic's name within the pipeline.
+        var topicSettings: [String: String] = [:]
+        /// Settings of one stage alone, without `kafka.`.
+        var stageSettings: [Stage: [String]] = [:]
     }
 
     let pipeline: Pipeline
@@ -65,12 +71,23 @@ final class Stack: Sendable {
             try yaml.replacing(#/(?m)^batch: .*$/#, with: "batch: \(batch)").write(
                 toFile: path, atomically: true, encoding: .utf8)
         }
-        pipeline = try PipelineLoader.load(path: directory)
+        if !options.pipelineLines.isEmpty {
+            let path = "\(directory)/pipeline.yaml"
+            let yaml = try String(contentsOfFile: path, encoding: .utf8)
+            try (yaml + options.pipelineLines.joined(separator: "\n")).write(
+                toFile: path, atomically: true, encoding: .utf8)
+        }
+        let pipeline = try PipelineLoader.load(path: directory)
+        self.pipeline = pipeline
         let artifacts = try await onThread { try options.artifacts ?? Artifacts.folder() }
         postgres = try options.server.map { try TestPostgres(on: $0) } ?? TestPostgres()
 
         let address = "\(directory)/kafka.address"
-        brokerTopics = pipeline.topicSettings.flatMap { ["--topic", "\($0.topic):\($0.partitions)"] }
+        brokerTopics = pipeline.topicSettings.flatMap { setting in
+            let name = String(setting.topic.dropFirst(pipeline.topics.root.count + 1))
+            let further = options.topicSettings[name].map { ":\($0)" } ?? ""
+            return ["--topic", "\(setting.topic):\(setting.partitions)\(further)"]
+        }
         broker = Mutex(
             try TestProgram.start(
                 "embedded-broker",
@@ -85,18 +102,20 @@ final class Stack: Sendable {
         self.servers = servers.trimmingCharacters(in: .whitespacesAndNewlines)
 
         var processes: [StageProcess] = []
-        for stage in Stage.allCases {
+        for stage in Stage.allCases where !pipeline.fusion.absorbedStages.contains(stage.rawValue) {
+            let settings = (options.stageSettings[stage] ?? []).map { "kafka.\($0)" }
             for number in 1...(options.instances[stage] ?? 1) {
                 processes.append(
                     StageProcess(
                         stage, instance: "\(number)",
                         arguments: [
                             "--pipeline", directory, "--artifacts", artifacts, "--bootstrap-servers", self.servers,
-                            "--group", "\(name).\(stage.rawValue)", "--profile", options.profile, "--exit-with-parent",
+                            "--group", "\(name).\(stage.group(in: pipeline.fusion))", "--profile", options.profile,
+                            "--exit-with-parent",
                             // The mock's rebalances wait for a missing member until its session is over.
                             "--set", "kafka.consumer.session.timeout.ms=3000",
                             "--set", "kafka.consumer.heartbeat.interval.ms=200",
-                        ] + options.settings.flatMap { ["--set", $0] },
+                        ] + (options.settings + settings).flatMap { ["--set", $0] },
                         environment: [
                             "PENSTOCK_POSTGRES": postgres.url(role: TestPostgres.runtime),
                             "PENSTOCK_RUNTIME_ROLE": TestPostgres.runtime,
@@ -175,7 +194,7 @@ final class Stack: Sendable {
 
     /// Waits for a condition; the message of a time-out shows the processes' last lines.
     func wait<R>(
-        for what: String, seconds: Int = 60, _ condition: () throws -> R?
+        for what: String, seconds: Int = 120, _ condition: () throws -> R?
     ) async throws -> R {
         guard let value = try await TestProgram.waitFor(timeoutMilliseconds: seconds * 1_000, condition) else {
             throw TestFailure("no \(what) after \(seconds) s\n\(logTails)")

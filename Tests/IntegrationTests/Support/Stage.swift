@@ -15,6 +15,11 @@ enum Stage: String, CaseIterable, Sendable {
         }
     }
 
+    /// Fused stages work in the first one's group.
+    func group(in fusion: StageFusion) -> String {
+        self == .inference ? fusion.absorbedStages.first ?? rawValue : rawValue
+    }
+
     func inputTopic(of topics: PipelineTopics) -> String {
         switch self {
         case .ingest: topics.inputs

@@ -11,6 +11,9 @@ final class StageProcess: Sendable {
     let stage: Stage
     let instance: String
     let logPath: String
+    private let directory: String
+    /// Without what belongs to this instance.
+    private let common: [String]
     private let arguments: [String]
     private let environment: [String: String]
     private let portPath: String
@@ -23,10 +26,17 @@ final class StageProcess: Sendable {
         self.stage = stage
         self.instance = instance
         self.environment = environment
+        self.directory = directory
+        common = arguments
         logPath = "\(directory)/\(stage.program)-\(instance).log"
         portPath = "\(directory)/\(stage.program)-\(instance).port"
         self.arguments =
             arguments + ["--instance", "\(stage.rawValue)-\(instance)", "--health-port-file", portPath]
+    }
+
+    /// Another instance of the same stage, not started yet.
+    func sibling(_ instance: String) -> StageProcess {
+        StageProcess(stage, instance: instance, arguments: common, environment: environment, directory: directory)
     }
 
     private var running: ChildProcess? { child.withLock { $0 } }
