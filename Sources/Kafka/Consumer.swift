@@ -148,10 +148,40 @@ import Synchronization
             maximum: maximum, timeoutMilliseconds: timeoutMilliseconds, takesEnds: false, { _, _ in }, body)
     }
 
+    /// As above; `body` ends the call, after the record in hand was given back, by returning false. Without a type parameter,
+    /// and so without its price per record.
+    public func pollRecords(
+        maximum: Int, timeoutMilliseconds: Int32, onPartitionEnd: (KafkaPartition, Int64) -> Void,
+        while body: (borrowing Message) -> Bool
+    ) -> Polled {
+        poll(
+            maximum: maximum, timeoutMilliseconds: timeoutMilliseconds, takesEnds: true, onPartitionEnd, while: body)
+    }
+
     private func pollMessages<E: Error>(
         maximum: Int, timeoutMilliseconds: Int32, takesEnds: Bool, _ onPartitionEnd: (KafkaPartition, Int64) -> Void,
         _ body: (borrowing Message) throws(E) -> Void
     ) throws(E) -> Polled {
+        var failure: E?
+        let polled = poll(
+            maximum: maximum, timeoutMilliseconds: timeoutMilliseconds, takesEnds: takesEnds, onPartitionEnd,
+            while: { message in
+                do throws(E) {
+                    try body(message)
+                    return true
+                } catch {
+                    failure = error
+                    return false
+                }
+            })
+        if let failure { throw failure }
+        return polled
+    }
+
+    private func poll(
+        maximum: Int, timeoutMilliseconds: Int32, takesEnds: Bool, _ onPartitionEnd: (KafkaPartition, Int64) -> Void,
+        while body: (borrowing Message) -> Bool
+    ) -> Polled {
         var polled = Polled(messageCount: 0, event: nil)
         var lastTopic: OpaquePointer?
         var lastIndex = 0
@@ -181,8 +211,8 @@ import Synchronization
                     break
                 }
             }
-            try body(unsafe Message(event: event, record: record, topicIndex: lastIndex))
             polled.messageCount += 1
+            guard body(unsafe Message(event: event, record: record, topicIndex: lastIndex)) else { break }
         }
         return polled
     }

@@ -63,6 +63,13 @@ import Glibc
         return try unsafe body(UnsafeRawBufferPointer(start: start, count: record.pointee.len).bytes)
     }
 
+    /// Bytes of key and value together.
+    public var byteCount: Int {
+        let keyLength = unsafe record.pointee.key == nil ? 0 : record.pointee.key_len
+        let valueLength = unsafe record.pointee.payload == nil ? 0 : record.pointee.len
+        return keyLength + valueLength
+    }
+
     /// Borrows key and value at once, for copying a record on.
     @inline(__always)
     public borrowing func withKeyAndValue<R: ~Copyable, E: Error>(

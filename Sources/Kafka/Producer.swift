@@ -13,6 +13,8 @@ import Synchronization
     private let topics = Mutex(TopicTable())
     /// The settings the producer was made with.
     public let configuration: KafkaConfiguration
+    /// Records that were delivered are not reported (`delivery.report.only.error`).
+    private let reportsOnlyErrors: Bool
 
     /// Makes the client; connects in the background.
     ///
@@ -21,6 +23,7 @@ import Synchronization
         var configuration = configuration
         try configuration.set("log.queue", "true")
         self.configuration = configuration
+        reportsOnlyErrors = configuration["delivery.report.only.error"] == "true"
         let events = RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS | RD_KAFKA_EVENT_LOG
         let client = try unsafe configuration.makeHandle().makeClient(.producer, events: events)
         guard let queue = unsafe rd_kafka_queue_get_main(client) else {
@@ -228,18 +231,22 @@ import Synchronization
     /// - Throws: `timedOut` (retriable) when records are still undelivered.
     public func flush(timeoutMilliseconds: Int32, _ body: (DeliveryReport) -> Void = { _ in }) throws(KafkaError) {
         let deadline = ContinuousClock.now.advanced(by: .milliseconds(Int64(timeoutMilliseconds)))
-        // With events for delivery reports rd_kafka_flush itself only ends the lingering; it does not serve reports.
-        _ = unsafe rd_kafka_flush(client, 0)
-        while queuedCount > 0 {
+        var isFirst = true
+        while isFirst || queuedCount > 0 {
             let rest = ContinuousClock.now.duration(to: deadline)
-            guard rest > .zero else {
+            guard isFirst || rest > .zero else {
                 throw KafkaError(
                     code: .timedOut,
                     message: "\(queuedCount) records were not delivered within \(timeoutMilliseconds) ms",
                     isRetriable: true)
             }
-            _ = pollDeliveries(timeoutMilliseconds: 10, body)
-            _ = unsafe rd_kafka_flush(client, 0)
+            isFirst = false
+            let step: Int32 = rest < .milliseconds(10) ? 1 : 10
+            // With events for delivery reports rd_kafka_flush only ends the lingering and waits until no record is left; a
+            // record counts until its report was taken. When the delivered ones are not reported, it wakes with the last
+            // acknowledgement; the steps are for the records that failed.
+            _ = unsafe rd_kafka_flush(client, reportsOnlyErrors ? step : 0)
+            _ = pollDeliveries(timeoutMilliseconds: reportsOnlyErrors || queuedCount == 0 ? 0 : step, body)
         }
     }
 

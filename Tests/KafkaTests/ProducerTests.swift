@@ -23,6 +23,32 @@ struct ProducerTests {
         #expect(producer.queuedCount == 0)
     }
 
+    @Test("With reports of failures only, a flush waits for every acknowledgement and tells the refused ones")
+    func onlyErrors() throws {
+        let broker = try TestBroker()
+        let producer = try broker.makeProducer([
+            "delivery.report.only.error": "true", "linger.ms": "5000", "enable.idempotence": "false", "retries": "0",
+        ])
+        let topic = try broker.makeTopic()
+        let index = try producer.registerTopic(topic)
+        for tag in 1...100 { try producer.produce(topic: index, key: nil, value: value.span.bytes, tag: UInt64(tag)) }
+        var reports: [Producer.DeliveryReport] = []
+        let start = ContinuousClock.now
+        try producer.flush(timeoutMilliseconds: 20_000) { reports.append($0) }
+        #expect(start.duration(to: .now) < .seconds(4), "the flush did not end the lingering")
+        #expect(reports.isEmpty)
+        #expect(producer.queuedCount == 0)
+        let consumer = try broker.makeConsumer()
+        let place = KafkaPartition(topic: topic, partition: 0)
+        #expect(try consumer.watermarks(place, timeoutMilliseconds: 5_000) == Watermarks(low: 0, high: 100))
+
+        broker.cluster.pushErrors([.topicAuthorizationFailed], for: .produce)
+        try producer.produce(topic: index, key: nil, value: value.span.bytes, tag: 101)
+        try producer.flush(timeoutMilliseconds: 20_000) { reports.append($0) }
+        #expect(reports.map(\.tag) == [101])
+        #expect(reports.first?.error?.code == .authorization)
+    }
+
     @Test("A record the broker refuses is reported with the broker's error")
     func deliveryError() throws {
         let broker = try TestBroker()
