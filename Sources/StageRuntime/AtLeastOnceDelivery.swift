@@ -114,18 +114,21 @@ public struct AtLeastOnceDelivery: Delivery {
         var wait = Int32(clamping: waitMilliseconds)
         // One event per call of the producer; a bounded number of rounds, so that a flood of log lines cannot hold the loop.
         for _ in 0..<16 {
-            var landed = false
+            // Reports come in runs of one batch: counted, and told to the tracker by the run.
+            var run = (sequence: 0, count: 0)
             var refused: [(tag: UInt64, error: KafkaError)] = []
             let polled = producer.pollDeliveries(timeoutMilliseconds: wait) { report in
-                if let error = report.error {
-                    refused.append((report.tag, error))
-                } else {
-                    land(tracker.acknowledged(sequence: OutputWriter.parts(of: report.tag).sequence))
-                    landed = true
+                if let error = report.error { return refused.append((report.tag, error)) }
+                let sequence = OutputWriter.parts(of: report.tag).sequence
+                if sequence != run.sequence {
+                    land(tracker.acknowledged(sequence: run.sequence, count: run.count))
+                    run = (sequence, 0)
                 }
+                run.count += 1
             }
+            land(tracker.acknowledged(sequence: run.sequence, count: run.count))
             wait = 0
-            if landed { obstacle = nil }
+            if run.count > 0 { obstacle = nil }
             for (tag, error) in refused { try resolve(tag: tag, error: error) }
             guard let event = polled.event else { return }
             try handle(event)

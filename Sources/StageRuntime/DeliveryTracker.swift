@@ -43,12 +43,12 @@ struct DeliveryTracker {
         return land()
     }
 
-    /// A record was acknowledged (or its failure was turned into a dead letter that is acknowledged).
+    /// Records were acknowledged (or their failure was turned into a dead letter that is acknowledged).
     /// - Returns: the sequences that became durable by it.
-    mutating func acknowledged(sequence: Int) -> [Int] {
-        guard let index = index(of: sequence) else { return [] }
-        precondition(flights[index].outstanding > 0, "more acknowledgements than records")
-        flights[index].outstanding -= 1
+    mutating func acknowledged(sequence: Int, count: Int = 1) -> [Int] {
+        guard count > 0, let index = index(of: sequence) else { return [] }
+        precondition(flights[index].outstanding >= count, "more acknowledgements than records")
+        flights[index].outstanding -= count
         return flights[index].outstanding == 0 ? land() : []
     }
 

@@ -15,7 +15,7 @@ extension ExactDelivery {
             return
         }
         guard !consumer.assignmentLost else { return reinitialize("the assignment was lost") }
-        guard try isAcknowledged(open, producer) else { return }
+        guard try handOverWaiting(), try isAcknowledged(open, producer) else { return }
         settings.kills?.pass(.beforeCommit)
         do throws(KafkaError) {
             // All reports first: librdkafka's own wait inside the commit goes in steps of 10 ms.
@@ -38,6 +38,25 @@ extension ExactDelivery {
         }
         settings.kills?.pass(.afterCommit)
         landed(open)
+    }
+
+    /// Hands the batches that waited to the producer.
+    /// - Returns: false when the transaction is void.
+    private mutating func handOverWaiting() throws(DeliveryFailure) -> Bool {
+        let deadline = RuntimeClock.monotonicMicroseconds + Int64(settings.requestMillisecondsMax) * 1_000
+        while let sequence = transaction?.waiting.first, let held = transaction?.batches[sequence] {
+            var next = 0
+            while try handOver(held.output, of: held.batch, from: &next) == .queueFull {
+                guard RuntimeClock.monotonicMicroseconds < deadline else {
+                    reinitialize("the brokers took no more records")
+                    return false
+                }
+                try serveProducer(waitMilliseconds: 10)
+                guard transaction != nil else { return false }
+            }
+            transaction?.waiting.removeFirst()
+        }
+        return transaction != nil
     }
 
     /// Takes the delivery reports of the whole transaction.

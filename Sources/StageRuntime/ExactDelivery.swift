@@ -22,9 +22,11 @@ public struct ExactDelivery: Delivery {
         /// With a producer that has a transactional id.
         public var outputs: OutputSettings
         /// Micro-batches in one transaction, at most.
-        public var batchesMax = 16
-        /// A transaction ends at this age while more input waits: each costs about a millisecond of the processor's time.
-        public var busyMilliseconds = 25
+        public var batchesMax = 64
+        /// A transaction ends with the micro-batch that brings it to this many input records.
+        public var recordsMax = 16_384
+        /// A transaction ends at this age while more input waits: each costs about two milliseconds of the processor's time.
+        public var busyMilliseconds = 60
         /// A transaction ends at this age when nothing more waits.
         public var idleMilliseconds = 2
         /// Records a second above which the input is busy even when it is drained at times.
@@ -46,6 +48,8 @@ public struct ExactDelivery: Delivery {
         var ranges: [TopicPartition: OffsetRange] = [:]
         var metadata: [TopicPartition: String] = [:]
         var batches: [Int: Held] = [:]
+        /// Batches that are handed to the producer when the transaction ends, in order.
+        var waiting: [Int] = []
 
         func offsets(faults: Set<RuntimeFault>) -> [KafkaPartition: CommittedOffset] {
             var offsets: [KafkaPartition: CommittedOffset] = [:]
@@ -103,8 +107,8 @@ public struct ExactDelivery: Delivery {
     public var commitsGroupOffsets: Bool { true }
     public var batchesInFlightMax: Int { settings.batchesMax }
     public var batchesInFlight: Int { transaction?.batches.count ?? 0 }
-    /// A batch more in a transaction costs no round trip.
-    public var eagerBatchesMax: Int { settings.batchesMax }
+    /// A batch more in a transaction costs no round trip; but a busy transaction lasts, and larger batches are cheaper.
+    public var eagerBatchesMax: Int { isIdle ? settings.batchesMax : 1 }
 
     public var dueMicroseconds: Int64? {
         guard let transaction else { return nil }
@@ -116,9 +120,10 @@ public struct ExactDelivery: Delivery {
     }
 
     private var ageMilliseconds: Int {
-        situation.isInputDrained && recentRate < Double(settings.busyRecordsPerSecond)
-            ? settings.idleMilliseconds : settings.busyMilliseconds
+        situation.isInputDrained && isIdle ? settings.idleMilliseconds : settings.busyMilliseconds
     }
+
+    private var isIdle: Bool { recentRate < Double(settings.busyRecordsPerSecond) }
 
     // MARK: Start
 
@@ -163,6 +168,12 @@ public struct ExactDelivery: Delivery {
             return .later(reason: obstacle ?? "the transactional producer is starting")
         }
         guard try beginIfNeeded() else { return .later(reason: obstacle ?? "no transaction could be begun") }
+        if waits(batch) {
+            transaction?.batches[batch.sequence] = Held(batch: batch, output: output)
+            transaction?.waiting.append(batch.sequence)
+            add(batch)
+            return .accepted
+        }
         var next = handOver?.sequence == batch.sequence ? handOver?.next ?? 0 : 0
         handOver = nil
         transaction?.batches[batch.sequence] = Held(batch: batch, output: output)
@@ -175,6 +186,19 @@ public struct ExactDelivery: Delivery {
             }
         }
         guard transaction != nil else { return .later(reason: "the transaction was aborted") }
+        add(batch)
+        return .accepted
+    }
+
+    /// Whether a batch stays here until the transaction ends. Whenever a partition is new to a transaction librdkafka 2.0.2
+    /// registers it after a millisecond, during which its main thread spins; all batches of a busy transaction handed over
+    /// together cost that once.
+    private func waits(_ batch: ProcessedBatch) -> Bool {
+        guard handOver == nil, let transaction, !batch.records.isEmpty else { return false }
+        return !isIdle || !transaction.waiting.isEmpty
+    }
+
+    private mutating func add(_ batch: ProcessedBatch) {
         for (index, range) in batch.ranges.enumerated() {
             let start = transaction?.ranges[range.partition]?.start ?? range.start
             transaction?.ranges[range.partition] = OffsetRange(
@@ -183,10 +207,9 @@ public struct ExactDelivery: Delivery {
                 batch.groupMetadata.indices.contains(index) ? batch.groupMetadata[index] : ""
         }
         transaction?.records += batch.records.count
-        return .accepted
     }
 
-    private mutating func handOver(
+    mutating func handOver(
         _ output: OutputBatch, of batch: ProcessedBatch, from next: inout Int
     ) throws(DeliveryFailure) -> OutputWriter.Handed {
         var queued = 0
@@ -242,7 +265,8 @@ public struct ExactDelivery: Delivery {
         }
         // A runner that waits can add nothing more.
         let isDue = now >= transaction.openedAt + Int64(ageMilliseconds) * 1_000
-        guard waitMilliseconds > 0 || isDue || transaction.batches.count >= settings.batchesMax else { return }
+        let isFull = transaction.batches.count >= settings.batchesMax || transaction.records >= settings.recordsMax
+        guard waitMilliseconds > 0 || isDue || isFull else { return }
         try endTransaction()
     }
 

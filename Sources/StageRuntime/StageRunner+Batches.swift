@@ -9,95 +9,41 @@ import Observability
 extension StageRunner {
     // MARK: Collecting
 
-    /// Ends a poll: a batch closed, so process it before reading on.
-    private struct BatchClosed: Error {}
-
     /// Polls for records and events: records go to the batch in hand, an event is handled.
     func collect(timeoutMilliseconds: Int32, maximum: Int? = nil) throws(StageFailure) {
-        let room = settings.batch.recordsMax - (hand.last.map { $0.isClosed ? 0 : $0.count } ?? 0)
-        let wanted = maximum ?? max(1, room)
-        var event: ConsumerEvent?
+        let wanted = maximum ?? max(1, intake.room)
+        let now = turnStartedAt
         var ends = 0
-        do throws(BatchClosed) {
-            let polled = try consumer.pollMessages(
-                maximum: wanted, timeoutMilliseconds: timeoutMilliseconds,
-                onPartitionEnd: { partition, offset in
-                    guard let index = ledgerIndex(TopicPartition(partition)) else { return }
-                    ends += ledgers[index].isRebuilding ? 1 : 0
-                    ledgers[index].reached(position: offset)
-                },
-                onMessage: { message throws(BatchClosed) in try take(message) })
-            event = polled.event
-            isInputDrained = polled.messageCount < wanted
-        } catch {
-            // An event waits for the next poll.
-            isInputDrained = false
-        }
+        var isInterrupted = false
+        // Taken out of the runner while records come: its type parameters are in the way of every access to it.
+        var intake = Intake(limits: settings.batch, readsHeaders: settings.readsHeaders)
+        swap(&intake, &self.intake)
+        let polled = consumer.pollRecords(
+            maximum: wanted, timeoutMilliseconds: timeoutMilliseconds,
+            onPartitionEnd: { partition, offset in
+                let place = TopicPartition(partition)
+                guard let index = intake.ledgers.firstIndex(where: { $0.partition == place }) else { return }
+                ends += intake.ledgers[index].isRebuilding ? 1 : 0
+                intake.ledgers[index].reached(position: offset)
+            },
+            while: { message in
+                switch intake.take(message, now: now) {
+                case .taken: return true
+                case .batchClosed: isInterrupted = true
+                case .replayFull: flushKeepingFailure(&intake.replay)
+                }
+                return !isInterrupted
+            })
+        swap(&intake, &self.intake)
+        // After a batch that closed, an event waits for the next poll.
+        isInputDrained = !isInterrupted && polled.messageCount < wanted
         if ends > 0 {
             try flushReplay()
             reportAssignment()
         }
-        if let event { try handle(event) }
+        if let event = polled.event { try handle(event) }
         health.heartbeat(backlog: backlog, advanced: hasAdvanced)
         hasAdvanced = false
-    }
-
-    private func take(_ message: borrowing Message) throws(BatchClosed) {
-        let offset = message.offset
-        // Not ours, or not yet settled: the start will be sought.
-        guard
-            let index = ledgers.firstIndex(where: { ledger in
-                ledger.topicIndex == message.topicIndex && ledger.partition.partition == message.partition
-            })
-        else { return }
-        switch ledgers[index].receive(offset: offset) {
-        case .stale: return
-        case .rebuild: addToReplay(message)
-        case .process: try add(message, ledger: index)
-        }
-    }
-
-    private func add(_ message: borrowing Message, ledger index: Int) throws(BatchClosed) {
-        let partition = ledgers[index].partition
-        let bytes = message.withKey { $0?.byteCount ?? 0 } + message.withValue { $0?.byteCount ?? 0 }
-        let chunk = ledgers[index].chunk(at: message.offset)
-        var isNew = false
-        let open = hand.count - 1
-        if open < 0
-            || !hand[open].admits(partition: partition, offset: message.offset, bytes: bytes, partitionChunk: chunk)
-        {
-            isNew = open >= 0
-            closeLast(now: RuntimeClock.monotonicMicroseconds)
-            hand.append(MicroBatch(limits: settings.batch, chunk: chunk, expected: lastSize))
-        }
-        let last = hand.count - 1
-        let now = hand[last].count == 0 ? RuntimeClock.monotonicMicroseconds : 0
-        hand[last].add(
-            partition: partition, offset: message.offset, start: ledgers[index].collectedEnd, now: now
-        ) { records in copy(message, into: &records) }
-        ledgers[index].collected(offset: message.offset)
-        ledgers[index].receivedAt = turnStartedAt
-        if isNew || hand[last].isFull { throw BatchClosed() }
-    }
-
-    private func copy(_ message: borrowing Message, into records: inout RecordBatch) {
-        message.withKey { key in
-            message.withValue { value in
-                records.append(
-                    origin: RecordBatch.Origin(
-                        topicIndex: message.topicIndex, partition: message.partition, offset: message.offset),
-                    timestampMilliseconds: message.timestampMilliseconds, key: key, value: value)
-            }
-        }
-        guard settings.readsHeaders else { return }
-        message.forEachHeader { name, value in records.appendHeader(name: name, value: value) }
-    }
-
-    private func closeLast(now: Int64) {
-        guard !hand.isEmpty else { return }
-        let last = hand.count - 1
-        hand[last].close(now: now)
-        lastSize = (hand[last].records.count, hand[last].records.byteCount)
     }
 
     func closeIfDue(now: Int64) {
@@ -110,27 +56,23 @@ extension StageRunner {
             isInputDrained && hand[last].count > 0 && delivery.batchesInFlight < delivery.eagerBatchesMax
             && !settings.faults.contains(.loseBatchAtShutdown)
         guard isIdle || hand[last].isDue(now: now) else { return }
-        closeLast(now: now)
+        intake.closeLast(now: now)
     }
 
     /// Closes what is open without waiting for its deadline.
-    func closeAll() { closeLast(now: RuntimeClock.monotonicMicroseconds) }
+    func closeAll() { intake.closeLast(now: RuntimeClock.monotonicMicroseconds) }
 
     // MARK: Rebuilding
 
-    private func addToReplay(_ message: borrowing Message) {
-        copy(message, into: &replay)
-        guard replay.count >= settings.batch.recordsMax || replay.byteCount >= settings.batch.bytesMax else { return }
-        // A failure is kept for the next turn: the poll in progress cannot throw it.
-        flushReplayKeepingFailure()
-    }
-
-    private func flushReplayKeepingFailure() {
-        do throws(StageFailure) { try flushReplay() } catch { deferredFailure = error }
+    /// A failure is kept for the next turn: the poll in progress cannot throw it.
+    private func flushKeepingFailure(_ replay: inout RecordBatch) {
+        do throws(StageFailure) { try flush(&replay) } catch { deferredFailure = error }
     }
 
     /// Hands what was replayed to the processor.
-    func flushReplay() throws(StageFailure) {
+    func flushReplay() throws(StageFailure) { try flush(&intake.replay) }
+
+    private func flush(_ replay: inout RecordBatch) throws(StageFailure) {
         guard !replay.isEmpty else { return }
         replay.seal()
         let context = ProcessingContext(nowMicroseconds: RuntimeClock.wallMicroseconds, clusterID: clusterID)
@@ -390,17 +332,7 @@ extension StageRunner {
         if let processed = work?.processed { delivery.abandon(sequence: processed.sequence) }
         work = nil
         hand.removeAll()
-        replay.removeAll()
-    }
-}
-
-extension PartitionLedger {
-    /// The chunk that a record at `offset` belongs to; nil in normal mode, or beyond the suspicious range.
-    func chunk(at offset: Int64) -> MicroBatch.Chunk? {
-        guard let recordsMax = crashGuard.chunkRecordsMax, let endMax = crashGuard.chunkEndMax, offset < endMax else {
-            return nil
-        }
-        return MicroBatch.Chunk(partition: partition, recordsMax: recordsMax, endMax: endMax)
+        intake.replay.removeAll()
     }
 }
 

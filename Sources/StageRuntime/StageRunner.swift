@@ -34,23 +34,18 @@ public final class StageRunner<P: StageProcessor, D: Delivery> where P.Output ==
     var output: P.Output
     var clusterID = ""
 
-    /// The partitions being read. Few, so that a scan beats a dictionary.
-    var ledgers: [PartitionLedger] = []
+    /// The partitions being read, and what was collected from them.
+    var intake: Intake
     /// Partitions given to this process whose start is not settled yet.
     var pendingStarts: [PendingStart] = []
     var retryStartsAt: Int64 = 0
     var hasAssignment = false
     var rejoin = Rejoin()
 
-    /// Batches in order; only the last may be open.
-    var hand: [MicroBatch] = []
     /// The last poll ended because nothing more was there.
     var isInputDrained = false
-    /// Size of the batch closed last: room for the next one.
-    var lastSize = (records: 0, bytes: 0)
     /// The batch taken from the hand.
     var work: Work?
-    var replay = RecordBatch()
     /// What failed inside a poll, thrown with the next turn.
     var deferredFailure: StageFailure?
     var sequence = 0
@@ -84,6 +79,7 @@ public final class StageRunner<P: StageProcessor, D: Delivery> where P.Output ==
         self.metrics = metrics
         self.logger = logger
         output = processor.makeOutput()
+        intake = Intake(limits: settings.batch, readsHeaders: settings.readsHeaders)
         let now = RuntimeClock.monotonicMicroseconds
         commits = GroupCommits(intervalMilliseconds: settings.commitIntervalMilliseconds, now: now)
         watchdog = Watchdog(stuckAfterMilliseconds: settings.stuckMillisecondsMax)
@@ -246,6 +242,16 @@ public final class StageRunner<P: StageProcessor, D: Delivery> where P.Output ==
     }
 
     // MARK: Small things
+
+    var ledgers: [PartitionLedger] {
+        get { intake.ledgers }
+        _modify { yield &intake.ledgers }
+    }
+
+    var hand: [MicroBatch] {
+        get { intake.hand }
+        _modify { yield &intake.hand }
+    }
 
     func ledgerIndex(_ partition: TopicPartition) -> Int? { ledgers.firstIndex { $0.partition == partition } }
 

@@ -158,6 +158,24 @@ struct ExactDeliveryTests {
         }
     }
 
+    @Test("A transaction ends with the batch that brings it to its number of records, however young it is")
+    func size() async throws {
+        try await ExactHarness.with(partitions: 2) { harness in
+            try harness.publish(0..<640)
+            // Neither age nor the number of batches ends one: only its size does.
+            let stage = try harness.start(change: {
+                $0.idleMilliseconds = 3_000
+                $0.busyMilliseconds = 3_000
+                $0.batchesMax = 1_000
+                $0.recordsMax = 128
+            })
+            try await harness.expectEchoes(of: 0..<640)
+            #expect(harness.count("committed") >= 3)
+            let outcome = try await stage.stop()
+            #expect(throws: Never.self) { try outcome?.get() }
+        }
+    }
+
     @Test("The answer to the end of a transaction is lost: its outcome is looked up, nothing is repeated")
     func lostAnswer() async throws {
         try await ExactHarness.with { harness in

@@ -30,6 +30,20 @@ struct DeliveryTrackerTests {
         #expect(tracker.count == 0)
     }
 
+    @Test("A run of acknowledgements counts as so many, and an empty one as none")
+    func run() {
+        var tracker = DeliveryTracker()
+        tracker.begin(place(0), at: 0)
+        tracker.open(sequence: 1, ranges: [range(0, 0, 5)])
+        tracker.produced(sequence: 1, count: 5)
+        #expect(tracker.complete(sequence: 1).isEmpty)
+        #expect(tracker.acknowledged(sequence: 1, count: 4).isEmpty)
+        #expect(tracker.acknowledged(sequence: 1, count: 0).isEmpty)
+        #expect(tracker.progress[place(0)] == 0)
+        #expect(tracker.acknowledged(sequence: 1, count: 1) == [1])
+        #expect(tracker.progress[place(0)] == 5)
+    }
+
     @Test("A batch acknowledged early waits for those before it")
     func contiguous() {
         var tracker = DeliveryTracker()
