@@ -51,36 +51,22 @@ public struct BinaryCopyWriter: Sendable {
         append(value)
     }
 
-    public mutating func write(_ value: Int32) {
-        append(Int32(4))
-        append(value)
-    }
+    public mutating func write(_ value: Int32) { append(four: UInt32(bitPattern: value)) }
 
-    public mutating func write(_ value: Int64) {
-        append(Int32(8))
-        append(value)
-    }
+    public mutating func write(_ value: Int64) { append(eight: UInt64(bitPattern: value)) }
 
-    public mutating func write(_ value: Float) {
-        append(Int32(4))
-        append(value.bitPattern)
-    }
+    public mutating func write(_ value: Float) { append(four: value.bitPattern) }
 
-    public mutating func write(_ value: Double) {
-        append(Int32(8))
-        append(value.bitPattern)
-    }
+    public mutating func write(_ value: Double) { append(eight: value.bitPattern) }
 
     public mutating func write(uuid: PostgresUUID) {
-        append(Int32(16))
-        append(uuid.high)
-        append(uuid.low)
+        let (first, second) = (Self.words(uuid.high), Self.words(uuid.low))
+        append(words: (UInt32(16).bigEndian, first.high, first.low, second.high, second.low))
     }
 
     /// `timestamptz`, from microseconds since the Unix epoch.
     public mutating func write(timestamp unixMicroseconds: Int64) {
-        append(Int32(8))
-        append(PostgresTime.fromUnix(unixMicroseconds))
+        append(eight: UInt64(bitPattern: PostgresTime.fromUnix(unixMicroseconds)))
     }
 
     public mutating func write(_ text: String) {
@@ -100,6 +86,25 @@ public struct BinaryCopyWriter: Sendable {
         append(Int32(clamping: value.byteCount))
         // Copied before the borrow ends.
         unsafe value.withUnsafeBytes { unsafe bytes.append(contentsOf: $0) }
+    }
+
+    // Length and value of a fixed-width column go in with one append: it costs more than the bytes.
+
+    private mutating func append(four value: UInt32) { append(words: (UInt32(4).bigEndian, value.bigEndian)) }
+
+    private mutating func append(eight value: UInt64) {
+        let (high, low) = Self.words(value)
+        append(words: (UInt32(8).bigEndian, high, low))
+    }
+
+    private static func words(_ value: UInt64) -> (high: UInt32, low: UInt32) {
+        (UInt32(truncatingIfNeeded: value >> 32).bigEndian, UInt32(truncatingIfNeeded: value).bigEndian)
+    }
+
+    /// A tuple of 32-bit words in network order, without padding between them.
+    @inline(__always)
+    private mutating func append<T: BitwiseCopyable>(words: T) {
+        unsafe withUnsafeBytes(of: words) { unsafe bytes.append(contentsOf: $0) }
     }
 
     @inline(__always)

@@ -19,8 +19,10 @@ struct FlatJSON {
         var message: String
     }
 
-    /// Unescaped strings of the object in hand.
+    /// The bytes of the object in hand, where a string without escapes stands as it is, and behind them the other strings,
+    /// unescaped.
     private(set) var strings: [UInt8] = []
+    private var inputCount = 0
     private var position = 0
 
     /// Calls `body` with each key (a range of `strings`) and value.
@@ -28,6 +30,8 @@ struct FlatJSON {
         _ bytes: RawSpan, _ body: (inout FlatJSON, Range<Int>, Value) throws(Fault) -> Void
     ) throws(Fault) {
         strings.removeAll(keepingCapacity: true)
+        strings.append(copying: bytes)
+        inputCount = bytes.byteCount
         position = 0
         guard bytes.isUTF8 else { throw Fault(code: .notUTF8, message: "the record is not valid UTF-8") }
         skipSpace(bytes)
@@ -50,6 +54,9 @@ struct FlatJSON {
         skipSpace(bytes)
         guard position == bytes.byteCount else { throw malformed("unexpected bytes after the object") }
     }
+
+    /// Whether a string was written with an escape; only then it may hold U+0000.
+    func hadEscape(_ range: Range<Int>) -> Bool { range.lowerBound >= inputCount }
 
     /// Whether the key or string at that range is this text.
     @inline(__always)
@@ -135,11 +142,15 @@ struct FlatJSON {
             position -= 1
             throw malformed("expected a string")
         }
+        var clean = position
+        skipPlain(bytes)
+        if peek(bytes) == 0x22 {
+            defer { position += 1 }
+            return clean..<position
+        }
         let start = strings.count
         while true {
             // What needs no unescaping is copied at once.
-            let clean = position
-            while position < bytes.byteCount, Self.isPlain(bytes.little(UInt8.self, at: position)) { position += 1 }
             strings.append(copying: bytes.extracting(clean..<position))
             guard position < bytes.byteCount else { throw malformed("the string does not end") }
             switch take(bytes) {
@@ -147,7 +158,33 @@ struct FlatJSON {
             case 0x5c: try escape(bytes)
             default: throw malformed("control character in a string")
             }
+            clean = position
+            skipPlain(bytes)
         }
+    }
+
+    /// Moves to the next quotation mark, backslash or control character, or to the end.
+    private mutating func skipPlain(_ bytes: RawSpan) {
+        var place = position
+        let count = bytes.byteCount
+        // Eight bytes at a time (SWAR): a byte below 0x20, or equal to 0x22 or 0x5c, leaves its top bit set in `found`. A carry
+        // may set the bit of a byte above it too, never below: the lowest one is right.
+        let ones: UInt64 = 0x0101_0101_0101_0101
+        let tops: UInt64 = 0x8080_8080_8080_8080
+        while place + 8 <= count {
+            let word = bytes.little(UInt64.self, at: place)
+            let quote = word ^ (ones &* 0x22)
+            let slash = word ^ (ones &* 0x5c)
+            let found =
+                ((word &- ones &* 0x20) & ~word | (quote &- ones) & ~quote | (slash &- ones) & ~slash) & tops
+            if found != 0 {
+                position = place + found.trailingZeroBitCount / 8
+                return
+            }
+            place += 8
+        }
+        while place < count, Self.isPlain(bytes.little(UInt8.self, at: place)) { place += 1 }
+        position = place
     }
 
     @inline(__always)

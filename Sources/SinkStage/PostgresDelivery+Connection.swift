@@ -101,8 +101,12 @@ extension PostgresDelivery {
         try connection.execute(
             """
             CREATE TEMPORARY TABLE penstock_staging ON COMMIT DELETE ROWS
-            AS SELECT \(columns), 0 AS ordinal FROM \(target.predictions) WITH NO DATA
+            AS SELECT \(columns), 0 AS ordinal FROM \(target.predictions) WITH NO DATA;
+            ALTER TABLE pg_temp.penstock_staging ALTER ordinal SET NOT NULL,
+                ALTER ordinal ADD GENERATED ALWAYS AS IDENTITY (MINVALUE 0 START 0)
             """)
+        // Numbers the rows of one COPY in their order.
+        try connection.prepare("rewind", "SELECT setval('pg_temp.penstock_staging_ordinal_seq', 0, false)")
         try connection.prepare(
             "insert",
             """

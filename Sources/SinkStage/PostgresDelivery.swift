@@ -10,8 +10,8 @@ public import StageRuntime
 /// the offsets move by compare-and-set, so that an instance that was overtaken (stopped, partitioned, slow) cannot store
 /// anything: its transaction rolls back as a whole.
 ///
-/// A transaction runs COPY into a temporary staging table, one INSERT … ON CONFLICT DO NOTHING in key order, what
-/// conflicts and bad rows need, and *last* the compare-and-set, right before COMMIT, so that the rows of
+/// A transaction runs COPY into the table or, when a row of the batch is there already, COPY into a temporary staging table,
+/// one INSERT … ON CONFLICT DO NOTHING in key order and what conflicts and bad rows need; and *last* the compare-and-set, right before COMMIT, so that the rows of
 /// `consumer_offsets` are locked for as short as possible. Should a process be stopped in between all the same, the
 /// server ends its session after `idleInTransactionMilliseconds`, and a successor waits at most `lockMilliseconds` at a
 /// time before it says "later" and tries again.
@@ -32,6 +32,7 @@ public struct PostgresDelivery: Delivery {
     public var progress: [TopicPartition: Int64] = [:]
     /// Partitions whose fingerprint was compared since this process started.
     private var verified: Set<TopicPartition> = []
+    var direct = DirectCopy()
     var partitions = PartitionCatalogue()
     var outbox = OutboxState()
     var maintenance = MaintenanceState()

@@ -120,7 +120,9 @@ struct PredictionDecoder {
 
     private func text(_ key: Key) throws(FlatJSON.Fault) -> Range<Int> {
         guard case .string(let range) = try value(key) else { throw wrong(key, "a string") }
-        guard !reader.strings[range].contains(0) else { throw wrong(key, "a string without U+0000") }
+        guard !reader.hadEscape(range) || !reader.strings[range].contains(0) else {
+            throw wrong(key, "a string without U+0000")
+        }
         return range
     }
 
@@ -193,8 +195,9 @@ struct PredictionDecoder {
 
     private func eventID() throws(FlatJSON.Fault) -> EventID {
         let range = try text(.eventID)
-        let digits = reader.strings[range]
-        guard let id = EventID(canonical: digits) else { throw wrong(.eventID, "a UUID in its canonical form") }
+        guard let id = EventID(canonical: reader.strings.span.bytes.extracting(range)) else {
+            throw wrong(.eventID, "a UUID in its canonical form")
+        }
         return id
     }
 
@@ -205,24 +208,15 @@ struct PredictionDecoder {
 
 extension EventID {
     /// Reads the lower-case 8-4-4-4-12 form.
-    init?(canonical text: ArraySlice<UInt8>) {
-        guard text.count == 36 else { return nil }
-        var words: (UInt64, UInt64) = (0, 0)
-        var digits = 0
-        for (index, byte) in text.enumerated() {
-            if index == 8 || index == 13 || index == 18 || index == 23 {
-                guard byte == 0x2d else { return nil }
-                continue
-            }
-            let digit: UInt64
-            switch byte {
-            case 0x30...0x39: digit = UInt64(byte - 0x30)
-            case 0x61...0x66: digit = UInt64(byte - 0x57)
-            default: return nil
-            }
-            if digits < 16 { words.0 = words.0 << 4 | digit } else { words.1 = words.1 << 4 | digit }
-            digits += 1
-        }
-        self.init(high: words.0, low: words.1)
+    init?(canonical text: RawSpan) {
+        guard text.byteCount == 36, text.little(UInt8.self, at: 8) == 0x2d, text.little(UInt8.self, at: 13) == 0x2d,
+            text.little(UInt8.self, at: 18) == 0x2d, text.little(UInt8.self, at: 23) == 0x2d,
+            let first = Hexadecimal.parse(text.extracting(0..<8)),
+            let second = Hexadecimal.parse(text.extracting(9..<13)),
+            let third = Hexadecimal.parse(text.extracting(14..<18)),
+            let fourth = Hexadecimal.parse(text.extracting(19..<23)),
+            let node = Hexadecimal.parse(text.extracting(24..<36))
+        else { return nil }
+        self.init(high: first << 32 | second << 16 | third, low: fourth << 48 | node)
     }
 }

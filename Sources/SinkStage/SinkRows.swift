@@ -17,8 +17,8 @@ public struct SinkRows: StageOutput, Sendable {
         public var inputOffset: Int64
     }
 
-    /// The columns of `SinkMigration.stagingColumns` and the row's index.
-    static let columnCount = 21
+    /// The columns of `SinkMigration.stagingColumns`.
+    static let columnCount = 20
 
     public private(set) var writer = BinaryCopyWriter(columnCount: SinkRows.columnCount)
     public private(set) var keys: [Key] = []
@@ -36,11 +36,10 @@ public struct SinkRows: StageOutput, Sendable {
         deadLetters.removeAll(keepingCapacity: true)
     }
 
-    /// Adds a row; `write` must write the columns of `SinkMigration.stagingColumns`, the row's index is added here.
+    /// Adds a row; `write` must write the columns of `SinkMigration.stagingColumns`.
     mutating func appendRow(_ key: Key, _ write: (inout BinaryCopyWriter) -> Void) {
         writer.beginRow()
         write(&writer)
-        writer.write(Int32(keys.count))
         keys.append(key)
     }
 

@@ -43,6 +43,19 @@ import Testing
         #expect(decode(good.replacing("\"key\"", with: "null")).rows == 1)
     }
 
+    @Test("Strings of every length around a machine word: plain, escaped, with a control character, without an end")
+    func lengths() {
+        for length in 0...20 {
+            let plain = String(repeating: "x", count: length)
+            #expect(decode(good.replacing("\"key\"", with: "\"\(plain)\"")).rows == 1)
+            #expect(decode(good.replacing("\"key\"", with: "\"\(plain)é\(plain)\"")).rows == 1)
+            #expect(decode(good.replacing("\"key\"", with: "\"\(plain)\\t\(plain)\"")).rows == 1)
+            #expect(decode(good.replacing("\"key\"", with: "\"\(plain)\\u0000\"")).code == .wrongType)
+            #expect(decode(good.replacing("\"key\"", with: "\"\(plain)\t\"")).code == .malformedJSON)
+            #expect(decode("{\"\(plain)").code == .malformedJSON)
+        }
+    }
+
     @Test("Each mistake has its code and makes no row")
     func mistakes() {
         let cases: [(String, ErrorCode)] = [

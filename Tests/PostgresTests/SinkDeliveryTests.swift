@@ -42,6 +42,50 @@ extension PostgresTests {
             #expect(row.isNull(row: 0, column: 16))
         }
 
+        @Test("After a conflict batches go through staging for a while; what is stored is the same either way")
+        func directAndStaged() throws {
+            let fixture = try SinkFixture()
+            var delivery = try fixture.delivery()
+            _ = try fixture.start(&delivery)
+            var next: Int64 = 0
+            func deliver(_ events: [TestEvent]) throws {
+                let batch = SinkFixture.batch(events, from: next, sequence: Int(next) + 1)
+                #expect(try SinkFixture.deliver(&delivery, batch) == .accepted)
+                next += Int64(events.count)
+            }
+            try deliver((0..<10).map { TestEvent($0) })
+            // Half of it is there: the attempt of the direct COPY leaves nothing behind.
+            try deliver((5..<15).map { TestEvent($0) })
+            // Staged without a conflict, then direct again.
+            try deliver((15..<20).map { TestEvent($0) })
+            try deliver((20..<25).map { TestEvent($0) })
+            // The same event twice in one batch.
+            try deliver([TestEvent(25), TestEvent(25), TestEvent(26)])
+            #expect(try fixture.count() == 27)
+            #expect(try fixture.count("duplicates") == 0)
+            #expect(try fixture.count("dead_letter_outbox") == 0)
+            #expect(try fixture.nextOffset() == next)
+        }
+
+        @Test("The direct COPY pauses twice as long with each conflict, and not at all after a success")
+        func directPauses() {
+            var direct = DirectCopy()
+            func staged() -> Int {
+                var count = 0
+                while !direct.isWorthTrying { count += 1 }
+                return count
+            }
+            #expect(staged() == 0)
+            for expected in [1, 2, 4, 8, 16, 32, 64, 128, 256, 256] {
+                direct.failed()
+                #expect(staged() == expected)
+            }
+            direct.succeeded()
+            #expect(staged() == 0)
+            direct.failed()
+            #expect(staged() == 1)
+        }
+
         @Test("A successor starts where the offsets are")
         func restart() throws {
             let fixture = try SinkFixture()
