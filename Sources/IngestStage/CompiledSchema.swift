@@ -12,6 +12,22 @@ public struct IngestConfigurationError: Error, Sendable, CustomStringConvertible
 
 /// The plan for each field, in the order of the schema.
 struct CompiledSchema {
+    /// What every row needs of a field, without references: a copy of one for each field of each row would count them all.
+    private struct Step {
+        enum Kind {
+            case text, time, number
+        }
+
+        var kind: Kind
+        var jsonColumn: Int
+        var bodyColumn: Int
+        /// A number must lie between; beyond, or on a bound that is exclusive, the plan says what is wrong.
+        var minimum = -Double.infinity
+        var maximum = Double.infinity
+        /// A text must fulfil more than its length in bytes.
+        var isConstrained = false
+    }
+
     private struct Plan {
         var field: EventSchema.Field
         /// Column among the numbers or the texts of the JSON columns.
@@ -23,6 +39,7 @@ struct CompiledSchema {
     }
 
     private let plans: [Plan]
+    private let steps: [Step]
     let json: JSONSchema
     let numericCount: Int
     let textCount: Int
@@ -45,6 +62,7 @@ struct CompiledSchema {
             if field.type == .string { texts += 1 } else { numbers += 1 }
         }
         self.plans = plans
+        steps = plans.map(Self.step)
         (numericCount, textCount) = (numbers, texts)
         json = JSONSchema(
             fields: input.schema.fields.map { field in
@@ -55,6 +73,22 @@ struct CompiledSchema {
             depthMax: input.depthMax)
         eventTimeColumn = try Self.column(of: input.eventTimeField, .timestamp, "eventTime", in: plans)
         identityColumn = try Self.column(of: input.identity?.idField, .string, "identity", in: plans)
+    }
+
+    private static func step(_ plan: Plan) -> Step {
+        let field = plan.field
+        var step = Step(kind: .number, jsonColumn: plan.jsonColumn, bodyColumn: plan.bodyColumn)
+        switch field.type {
+        case .string:
+            step.kind = .text
+            step.isConstrained =
+                plan.enumeration != nil || plan.pattern != nil || field.lengthMin != nil || field.lengthMax != nil
+        case .timestamp: step.kind = .time
+        case .number, .integer, .boolean:
+            step.minimum = field.minimum.map { field.isMinimumExclusive ? $0.nextUp : $0 } ?? -.infinity
+            step.maximum = field.maximum.map { field.isMaximumExclusive ? $0.nextDown : $0 } ?? .infinity
+        }
+        return step
     }
 
     private static func type(of field: EventSchema.Field) -> JSONSchema.FieldType {
@@ -97,27 +131,30 @@ struct CompiledSchema {
         texts: inout [JSONSlice]
     ) throws(Rejection) -> Int64? {
         var eventTime: Int64?
-        for (index, plan) in plans.enumerated() {
+        for index in steps.indices {
+            let step = steps[index]
             let isPresent = columns.presence(row, field: index) == .present
-            switch plan.field.type {
-            case .string:
-                let text = isPresent ? columns.text(row, column: plan.jsonColumn) : JSONSlice(start: 0, length: -1)
-                if isPresent { try check(columns.textBytes.span.bytes.extracting(text.range), plan) }
-                texts[plan.bodyColumn] = text
-            case .timestamp:
-                validity[plan.bodyColumn] = isPresent ? 1 : 0
-                numbers[plan.bodyColumn] = 0
+            switch step.kind {
+            case .text:
+                let text = isPresent ? columns.text(row, column: step.jsonColumn) : JSONSlice(start: 0, length: -1)
+                if isPresent, step.isConstrained || text.length > EventRecordEncoder.textBytesMax {
+                    try check(columns.textBytes.span.bytes.extracting(text.range), plans[index])
+                }
+                texts[step.bodyColumn] = text
+            case .time:
+                validity[step.bodyColumn] = isPresent ? 1 : 0
+                numbers[step.bodyColumn] = 0
                 guard isPresent else { continue }
-                let range = columns.text(row, column: plan.jsonColumn).range
+                let range = columns.text(row, column: step.jsonColumn).range
                 let value = try time(
-                    columns.textBytes.span.bytes.extracting(range), "the field \"\(plan.field.name)\"")
-                numbers[plan.bodyColumn] = Double(value)
-                if plan.bodyColumn == eventTimeColumn { eventTime = value }
-            case .number, .integer, .boolean:
-                let value = columns.numbers[row * columns.numericCount + plan.jsonColumn]
-                validity[plan.bodyColumn] = isPresent ? 1 : 0
-                numbers[plan.bodyColumn] = isPresent ? value : 0
-                if isPresent { try check(value, plan.field) }
+                    columns.textBytes.span.bytes.extracting(range), "the field \"\(plans[index].field.name)\"")
+                numbers[step.bodyColumn] = Double(value)
+                if step.bodyColumn == eventTimeColumn { eventTime = value }
+            case .number:
+                let value = columns.numbers[row * columns.numericCount + step.jsonColumn]
+                validity[step.bodyColumn] = isPresent ? 1 : 0
+                numbers[step.bodyColumn] = isPresent ? value : 0
+                if isPresent, !(value >= step.minimum && value <= step.maximum) { try check(value, plans[index].field) }
             }
         }
         return eventTime
