@@ -13,7 +13,9 @@ struct PathBenchmark {
     /// Before anything counts: connections, prepared statements, partitions of the table, caches.
     static let warmUpEvents = 4_000
     /// Between two looks at the sink's counter, which costs both sides a little.
-    static let lookMilliseconds = 10
+    static let lookMilliseconds = 50
+    /// Between the event times of two events at full speed: they rise, as those of a live stream do.
+    static let eventTimeStepMicroseconds = 16.0
 
     let contract: Pipeline
     let state: DeploymentState
@@ -58,7 +60,7 @@ struct PathBenchmark {
     func throughput(events: Int) throws -> BenchReport.Throughput {
         let prefix = Self.freshPrefix()
         // Encoding is the publisher's business, not the path's.
-        let outgoing = (0..<events).map { event($0, prefix) }
+        let outgoing = self.events(events, prefix, stepMicroseconds: Self.eventTimeStepMicroseconds)
         let publisher = try publisher(linger: "1")
         let before = storedRecords()
         let meter = CostMeter(state)
@@ -106,7 +108,7 @@ struct PathBenchmark {
     /// Publishes at a fixed rate whatever happens behind, and compares each event's times with the moment it was due.
     func latency(rate: Double, events: Int) throws -> BenchReport.Latency {
         let prefix = Self.freshPrefix()
-        let outgoing = (0..<events).map { event($0, prefix) }
+        let outgoing = self.events(events, prefix, stepMicroseconds: 1e6 / rate)
         let publisher = try publisher(linger: "0")
         let topics =
             (isFused ? [] : [contract.topics.events, contract.topics.features]) + [contract.topics.predictions]
@@ -235,12 +237,20 @@ struct PathBenchmark {
 
     private static func freshPrefix() -> String { "bench-\(Timestamp.microseconds)" }
 
-    private func event(_ index: Int, _ prefix: String) -> OutgoingEvent {
-        let id = "\(prefix)-\(index)"
+    /// New events made from the analysis data: ids of this run, event times from now on, the data's keys.
+    private func events(_ count: Int, _ prefix: String, stepMicroseconds: Double) -> [OutgoingEvent] {
+        let start = Timestamp.microseconds
         let idField = contract.input.identity?.idField ?? "id"
-        return encoder.encode(
-            source[index % source.count].replacing(idField, with: JSONText.string(id), id: id),
-            as: format.resolved(index))
+        return (0..<count).map { index in
+            let id = "\(prefix)-\(index)"
+            let time = RFC3339.text(start + Int64(Double(index) * stepMicroseconds))
+            var event = source[index % source.count].replacing(idField, with: JSONText.string(id), id: id)
+            if let field = contract.input.eventTimeField {
+                event = event.replacing(field, with: JSONText.string(time))
+            }
+            event.time = time
+            return encoder.encode(event, as: format.resolved(index))
+        }
     }
 
     private func publisher(linger: String) throws -> Publisher {

@@ -41,7 +41,7 @@ struct BenchCommand: ParsableCommand {
     var events = 200_000
 
     @Option(help: "Most events on the way at full speed.")
-    var window = 32_000
+    var window = 64_000
 
     @Option(
         help: ArgumentHelp(
