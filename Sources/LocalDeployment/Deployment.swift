@@ -22,7 +22,8 @@ public struct DeploymentConfiguration: Sendable {
     public var profile: String
     /// Ingest, transform and inference in one process.
     public var isFused = false
-    public var logLevel = "info"
+    /// Of all programs; `PENSTOCK_LOG_LEVEL` unless set.
+    public var logLevel = getenv("PENSTOCK_LOG_LEVEL").map { String(cString: $0) } ?? "info"
     /// The key broker through which the sealed model is opened; nil loads the model unsealed.
     public var sealing: SealingConfiguration?
     /// Further `--set` options of the consumers.

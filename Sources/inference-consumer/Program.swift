@@ -15,6 +15,7 @@ import ProcessControl
 import SealedModels
 import SealedStore
 import Sealing
+import SecureMemory
 import StageCommand
 import StageRuntime
 import Tensor
@@ -50,6 +51,12 @@ struct Program: StageProgram {
 
     @Option(help: "Stages in this process: inference, or transform,inference, or ingest,transform,inference.")
     var stages = Stages.inference
+
+    func confine() {
+        guard !model.choice.isUnsealed else { return }
+        ProcessHardening.confineWrites(
+            to: options.writableFolders(environment: ProcessInfo.processInfo.environment))
+    }
 
     func execute() async -> Int32 {
         switch stages {
