@@ -82,7 +82,7 @@ let package = Package(
         library("EmbeddedLog", ["CChecksum"], strictMemory),
 
         // Sealed models.
-        library("Sealing", ["Cryptography", "SecureMemory"]),
+        library("Sealing", ["Cryptography", "SecureMemory", "ProcessControl"]),
         library("Attestation", ["Sealing", "Cryptography", "SecureMemory", tls] + nio),
         library("SealedModels", ["Attestation", "Sealing", "Cryptography", "SecureMemory", "Inference", "Tensor"]),
         library(
@@ -221,7 +221,7 @@ let package = Package(
             [
                 "LocalDeployment", "Kafka", "Postgres", "PipelineContract", "EventContracts", "Transforms", "Training",
                 "Drift", "Inference", "SinkStage", "StageRuntime", "Tensor", "Registry", "RegistryRuntime",
-                "PromotionStage", "Cryptography", "SealedModels", "Sealing", "SecureMemory", "Attestation",
+                "PromotionStage", "Cryptography", "SealedModels", "Sealing", "SecureMemory", "Attestation", "KeyBroker",
                 argumentParser,
             ]),
         program("penstock", ["PenstockCommand", argumentParser]),

@@ -3,6 +3,7 @@
 
     pip install cryptography==50.0.2 jwcrypto==1.6.1
     scripts/sealing_canary.py PROGRAMS PIPELINE EVENTS     (EVENTS: a CSV file for `penstock publish`)
+    scripts/sealing_canary.py PROGRAMS demo [OPTIONS]      (the whole `penstock demo`, as `make run` starts it)
 
 Trains and seals a model, brings the whole service up at log level trace, publishes events, waits for rows, looks while all
 processes run and once more after they have stopped: every file below the data directory (topics, logs, rows of PostgreSQL,
@@ -31,9 +32,9 @@ def forms(secret):
     return [secret, secret.hex().encode(), base64.b64encode(secret)[:-3], interop.b64(secret).encode()[:-2]]
 
 
-def canaries(data):
+def canaries(data, path):
     owner = interop.load_private(f"{data}/keys/owner.pem")
-    container = interop.Container(interop.read(f"{data}/artifacts/model.smc"), owner.public_key())
+    container = interop.Container(interop.read(path), owner.public_key())
     key = container.data_key(owner)
     files = container.open(key)
     onnx = next(content for path, content in files.items() if path.endswith(".onnx"))
@@ -97,6 +98,73 @@ def look(when, paths, wanted, allowed):
     return found
 
 
+def keys_of(data):
+    """The owner's and the trainer's own key files are where they belong."""
+    return lambda path: path.startswith(f"{data}/keys/")
+
+
+def check_control(folder, data, wanted, onnx):
+    plain = f"{folder}/control.onnx"
+    with open(plain, "wb") as file:
+        file.write(onnx)
+    control = look("control, a plain ONNX file", [plain], wanted, keys_of(data))
+    os.unlink(plain)
+    assert len(control) >= 3, "the search does not find what is there"
+
+
+def descendants(pid):
+    parents = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            fields = interop.read(f"/proc/{name}/stat").rsplit(b") ", 1)[1].split()
+        except OSError:
+            continue
+        parents.setdefault(int(fields[1]), []).append(int(name))
+    found, todo = [], [pid]
+    while todo:
+        children = parents.get(todo.pop(), [])
+        found += children
+        todo += children
+    return found
+
+
+def demo(programs, options):
+    folder = tempfile.mkdtemp(prefix="penstock-canary-")
+    os.chmod(folder, 0o755)
+    data = f"{folder}/data"
+    environment = dict(os.environ, PENSTOCK_LOG_LEVEL="trace", PENSTOCK_DATA=data)
+    allowed, wanted, found, looks = keys_of(data), None, [], 0
+    with open(f"{folder}/demo.log", "wb") as log:
+        process = subprocess.Popen(
+            [f"{programs}/penstock", "demo", "--data", data, *options], env=environment, stdout=log, stderr=log,
+            cwd=os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        while process.poll() is None:
+            time.sleep(5)
+            if wanted is None:
+                sealed = [path for path in below(data) if path.endswith("/model.smc")]
+                if sealed:
+                    wanted, onnx = canaries(data, sealed[0])
+                    check_control(folder, data, wanted, onnx)
+                continue
+            looks += 1
+            pids = [pid for pid in descendants(process.pid)]
+            if looks % 4 == 0:
+                found += look(f"while it runs ({len(pids)} processes): files", below(folder), wanted, allowed)
+            found += look("while it runs: open files of every process", descriptors(pids), wanted, allowed)
+    assert wanted, f"the demo sealed no model; its output is in {folder}/demo.log"
+    print(f"the demo ended with {process.returncode}")
+    found += look("afterwards: files", below(folder), wanted, allowed)
+    details = (b'"level":"trace"', b'"level":"debug"')
+    traced = sum(any(word in interop.read(path) for word in details) for path in below(folder) if path.endswith(".log"))
+    cores = [path for path in below(folder) if os.path.basename(path).startswith("core")]
+    print(f"log files with lines of the levels debug and trace: {traced}; core files: {len(cores)}; findings in all: {len(found)}")
+    if process.returncode == 0 and not found:
+        subprocess.run(["rm", "-rf", folder])
+    else:
+        print(f"kept: {folder}")
+    sys.exit(1 if found or cores or process.returncode else 0)
+
+
 def main(programs, pipeline, events):
     penstock = f"{programs}/penstock"
     folder = tempfile.mkdtemp(prefix="penstock-canary-")
@@ -109,15 +177,9 @@ def main(programs, pipeline, events):
 
     run("fit", pipeline, "--artifacts", f"{data}/artifacts")
     run("train", pipeline, "--artifacts", f"{data}/artifacts", "--seal", "--model", "dense", "--epochs", "5")
-    wanted, onnx = canaries(data)
-    # The owner's and the trainer's own key files are where they belong.
-    allowed = lambda path: path.startswith(f"{data}/keys/")
-    plain = f"{folder}/control.onnx"
-    with open(plain, "wb") as file:
-        file.write(onnx)
-    control = look("control, a plain ONNX file", [plain], wanted, allowed)
-    os.unlink(plain)
-    assert len(control) >= 3, "the search does not find what is there"
+    wanted, onnx = canaries(data, f"{data}/artifacts/model.smc")
+    check_control(folder, data, wanted, onnx)
+    allowed = keys_of(data)
     try:
         run("up", "--pipeline", pipeline, "--artifacts", f"{data}/artifacts", "--log-level", "trace")
         run("publish", pipeline, events)
@@ -139,6 +201,8 @@ def main(programs, pipeline, events):
     sys.exit(1 if found or cores else 0)
 
 
+if len(sys.argv) >= 3 and sys.argv[2] == "demo":
+    demo(sys.argv[1], sys.argv[3:])
 if len(sys.argv) != 4:
     sys.exit(__doc__)
 main(*sys.argv[1:])

@@ -82,6 +82,16 @@ public final class KeyBrokerClient: Sendable {
         guard (200..<300).contains(answer.status) else { throw Self.refusal(answer) }
     }
 
+    /// What the broker decided about an owner's models: each claim, expected and got. Shown to the owner alone.
+    public func decisions(owner: String, signer: ECPrivateKey, now: Int64) throws -> [JSONValue] {
+        guard RCAR.isName(Substring(owner)) else {
+            throw AttestationError(.protocolError, "'\(owner)' is no owner's id")
+        }
+        let path = "\(RCAR.root)/decisions/\(owner)"
+        let token = try RegistrationToken.make(path: path, body: [], signer: signer, now: now)
+        return try Self.json(try exchange.send(.GET, path, headers: [("Authorization", "Bearer \(token)")])).array ?? []
+    }
+
     private static func json(_ answer: HTTPAnswer) throws -> JSONValue {
         guard (200..<300).contains(answer.status) else { throw refusal(answer) }
         do {

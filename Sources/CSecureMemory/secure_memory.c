@@ -77,6 +77,15 @@ int penstock_filter_calls(void) {
 #endif
 }
 
+int penstock_can_filter_calls(void) {
+#ifdef PENSTOCK_ARCHITECTURE
+    unsigned action = SECCOMP_RET_ERRNO;
+    return syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0U, &action) == 0;
+#else
+    return 0;
+#endif
+}
+
 /* The kernel's Landlock interface, version 1 with the rights of version 3, so that no newer header is needed. */
 struct landlock_ruleset { uint64_t handled_fs; };
 struct landlock_path { uint64_t allowed; int32_t parent; } __attribute__((packed));

@@ -16,6 +16,9 @@ public protocol ModelSource {
     /// The files that the model's external data may name; nil when the model must stand in one file.
     var files: (any ModelFileTable)? { get }
 
+    /// SHA-256 of the ONNX file where the source has verified it already, 64 hexadecimal digits; nil to have it computed.
+    var verifiedDigest: String? { get }
+
     /// Lends the ONNX bytes. They must not be kept beyond the call.
     func withModelBytes<R>(_ body: (RawSpan) throws -> R) throws -> R
 }
@@ -23,6 +26,7 @@ public protocol ModelSource {
 extension ModelSource {
     public var allocator: any WeightAllocator { HeapWeightAllocator() }
     public var files: (any ModelFileTable)? { nil }
+    public var verifiedDigest: String? { nil }
 }
 
 /// The files beside a model that hold its large tensors: those of a sealed container, never paths of a disk.

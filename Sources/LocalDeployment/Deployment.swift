@@ -23,7 +23,8 @@ public struct DeploymentConfiguration: Sendable {
     public var profile: String
     /// Stages that share a process.
     public var fusion = StageFusion.none
-    public var logLevel = "info"
+    /// Of all programs; `PENSTOCK_LOG_LEVEL` unless set.
+    public var logLevel = getenv("PENSTOCK_LOG_LEVEL").map { String(cString: $0) } ?? "info"
     /// The key broker through which the sealed model is opened; nil loads the model unsealed.
     public var sealing: SealingConfiguration?
     /// Further `--set` options of the consumers.

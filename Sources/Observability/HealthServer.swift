@@ -136,7 +136,7 @@ struct HealthResponse {
         }
         switch uri.prefix(while: { $0 != "?" }) {
         case "/livez": self.init(failures: health.livenessFailures)
-        case "/readyz": self.init(failures: health.readinessFailures)
+        case "/readyz": self.init(failures: health.readinessFailures, notes: health.notes)
         case "/metrics":
             self.init(status: .ok, contentType: MetricsRegistry.contentType, body: metrics.exposition())
         default:
@@ -144,18 +144,22 @@ struct HealthResponse {
         }
     }
 
-    private init(failures: [HealthState.Reason]) {
-        self.init(failures.isEmpty ? .ok : .serviceUnavailable, failures)
+    private init(failures: [HealthState.Reason], notes: [(subject: String, text: String)] = []) {
+        self.init(failures.isEmpty ? .ok : .serviceUnavailable, failures, notes: notes)
     }
 
-    private init(_ status: HTTPResponseStatus, _ reasons: [HealthState.Reason]) {
+    private init(
+        _ status: HTTPResponseStatus, _ reasons: [HealthState.Reason], notes: [(subject: String, text: String)] = []
+    ) {
         let list = reasons.map { reason in
             "{\"check\":\(JSONText.string(reason.check)),\"message\":\(JSONText.string(reason.message))}"
         }
         let word = reasons.isEmpty ? "ok" : "failing"
         let suffix = reasons.isEmpty ? "" : ",\"reasons\":[\(list.joined(separator: ","))]"
+        let facts = notes.map { "\(JSONText.string($0.subject)):\(JSONText.string($0.text))" }
+        let tail = facts.isEmpty ? "" : ",\"notes\":{\(facts.joined(separator: ","))}"
         self.init(
-            status: status, contentType: "application/json", body: "{\"status\":\"\(word)\"\(suffix)}\n")
+            status: status, contentType: "application/json", body: "{\"status\":\"\(word)\"\(suffix)\(tail)}\n")
     }
 
     private init(status: HTTPResponseStatus, contentType: String, body: String) {

@@ -35,6 +35,7 @@ public final class HealthState: Sendable {
 
     private struct State {
         var conditions: [String: String] = [:]
+        var notes: [String: String] = [:]
         /// Nil until the loop starts: a process that starts up is live without a heartbeat.
         var lastHeartbeat: ContinuousClock.Instant?
         /// When progress was made, or when there was last nothing to do.
@@ -65,6 +66,14 @@ public final class HealthState: Sendable {
     /// Reports a condition that keeps the process from working, in a sentence; replaces an earlier text of the same check.
     public func fail(_ check: String, _ message: String) {
         state.withLock { $0.conditions[check] = message }
+    }
+
+    /// Says something about the process that readiness shows and that does not decide it; replaces an earlier text.
+    public func note(_ subject: String, _ text: String) { state.withLock { $0.notes[subject] = text } }
+
+    /// By subject.
+    public var notes: [(subject: String, text: String)] {
+        state.withLock { $0.notes.sorted { $0.key < $1.key }.map { (subject: $0.key, text: $0.value) } }
     }
 
     /// The condition holds no longer.

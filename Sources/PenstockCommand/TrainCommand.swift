@@ -125,7 +125,11 @@ public struct TrainCommand: ParsableCommand {
         let paths: [String]
         if seal {
             let transformPath = FitCommand.artifact(pipeline.features.transformPath, override: artifacts)
-            paths = [try TrainedModelSealing(keys: keys).seal(exported, transformPath, beside: manifestPath)]
+            let profilePath = FitCommand.artifact(pipeline.monitors.drift.referencePath, override: artifacts)
+            paths = [
+                try TrainedModelSealing(keys: keys).seal(
+                    exported, transform: transformPath, profile: profilePath, beside: manifestPath)
+            ]
         } else {
             paths = [try ModelExport.write(exported, manifestPath: manifestPath), manifestPath]
         }

@@ -42,6 +42,9 @@ public final class SealedModelSource: ModelSource, Sendable {
         return result
     }
 
+    /// Of the ONNX file, from the signed header; opening the container verified it.
+    public var verifiedDigest: String? { model.header.files.first { $0.path == manifest.onnx }?.sha256 }
+
     /// The container's other files, for large tensors that stand beside the ONNX file.
     public var files: (any ModelFileTable)? { ContainerFiles(model: model) }
 

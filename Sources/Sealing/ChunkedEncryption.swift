@@ -32,6 +32,8 @@ public enum ChunkedEncryption {
     /// The message's own key, base nonce and commitment. The input key is not needed afterwards.
     final class Keys {
         private let bytes: ProtectedRegion
+        /// No secret without the key.
+        private let baseNonce: [UInt8]
         let commitment: [UInt8]
 
         init(inputKey: RawSpan, salt: [UInt8], context: [UInt8]) throws {
@@ -39,6 +41,7 @@ public enum ChunkedEncryption {
             try bytes.withMutableBytes { output in
                 try HKDF.expand(.sha512, key: inputKey, info: label + salt + context, into: &output)
             }
+            baseNonce = bytes.withBytes { span in span.withUnsafeBytes { Array($0[32..<44]) } }
             commitment = bytes.withBytes { span in span.withUnsafeBytes { Array($0[44...]) } }
             self.bytes = bytes
         }
@@ -49,7 +52,7 @@ public enum ChunkedEncryption {
 
         /// Base nonce XOR the chunk's number as a big-endian integer.
         func nonce(_ chunk: UInt64) -> [UInt8] {
-            var nonce = bytes.withBytes { span in span.withUnsafeBytes { Array($0[32..<44]) } }
+            var nonce = baseNonce
             for index in 0..<8 { nonce[11 - index] ^= UInt8(truncatingIfNeeded: chunk >> UInt64(8 * index)) }
             return nonce
         }

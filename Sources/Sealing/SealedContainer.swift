@@ -150,7 +150,7 @@ public final class SealedContainer {
         let opener = try key.withBytes { key in
             try ChunkedEncryption.Opener(key: key, prefix: prefix.span.bytes, context: headerSHA256)
         }
-        var digests = FileDigests(header.files)
+        let digests = ArenaDigests(header.files, arena: arena)
         let size = ChunkedEncryption.chunkBytes + AES256GCM.tagBytes
         let batch = 64
         var sealed = [UInt8](repeating: 0, count: batch * size)
@@ -169,57 +169,24 @@ public final class SealedContainer {
                         try opener.open(
                             sealed.span.bytes.extracting(position..<position + length), chunk: chunk, into: &output)
                     }
-                    try arena.withBytes { try digests.add($0.extracting(done..<done + plain)) }
                     chunk += 1
                     done += plain
                     position += length
                 }
                 offset += count
+                try digests.advance(to: done)
                 progress(done, total)
             }
             try digests.finish()
             try file.checkUnchanged()
-        } catch let error as SealingError {
+        } catch {
+            digests.cancel()
             arena.wipe()
+            guard let error = error as? SealingError else { throw error }
             throw SealingError(error.code, "\(path): \(error.message)")
         }
         arena.protect()
         return OpenedModel(header: header, arena: arena)
-    }
-}
-
-/// Compares the files' digests while their bytes go by.
-private struct FileDigests {
-    private let files: [ContainerHeader.File]
-    private var index = 0
-    private var rest: Int
-    private var hash = StreamingSHA256()
-
-    init(_ files: [ContainerHeader.File]) {
-        self.files = files
-        rest = Int(files.first?.size ?? 0)
-    }
-
-    mutating func add(_ bytes: RawSpan) throws(SealingError) {
-        var offset = 0
-        while offset < bytes.byteCount {
-            if rest == 0 { try next() }
-            let count = min(rest, bytes.byteCount - offset)
-            hash.update(bytes.extracting(offset..<offset + count))
-            offset += count
-            rest -= count
-        }
-    }
-
-    mutating func finish() throws(SealingError) { while index < files.count { try next() } }
-
-    private mutating func next() throws(SealingError) {
-        guard rest == 0, index < files.count else { throw SealingError(.corrupt, "the payload and the files disagree") }
-        guard hash.finish() == files[index].sha256 else {
-            throw SealingError(.corrupt, "the file '\(files[index].path)' does not have the digest of the header")
-        }
-        index += 1
-        rest = index < files.count ? Int(files[index].size) : 0
     }
 }
 

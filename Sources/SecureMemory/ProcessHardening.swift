@@ -12,8 +12,10 @@ public struct ProtectionReport: Sendable, Equatable, Codable {
     public var isUndumpable = false
     /// seccomp refuses ptrace, process_vm_readv and the like from within.
     public var hasCallFilter = false
-    /// Landlock version of the kernel, 0 for none. Penstock does not confine its writes yet.
+    /// Landlock version of the kernel, 0 for none.
     public var landlockVersion = 0
+    /// Landlock keeps this process from writing anywhere but in the folders that it needs.
+    public var hasWriteConfinement = false
     /// memfd_secret works.
     public var hasSecretMemory = false
     /// Bytes that may be locked; nil without limit.
@@ -26,7 +28,7 @@ public struct ProtectionReport: Sendable, Equatable, Codable {
         let limit = lockLimitBytes.map { "\($0 >> 10) KiB" } ?? "no limit"
         return "core dumps \(isCoreOff ? "off" : "POSSIBLE"), debugger of the same user "
             + "\(isUndumpable ? "refused" : "ALLOWED"), seccomp \(word(hasCallFilter)), Landlock "
-            + "\(landlockVersion > 0 ? "available, not used" : "none"), memfd_secret "
+            + "\(landlockVersion == 0 ? "none" : word(hasWriteConfinement)), memfd_secret "
             + "\(word(hasSecretMemory)), lockable \(limit), swap \(mayBeSwapped ? "POSSIBLE" : "none")"
     }
 }
@@ -55,7 +57,13 @@ public enum ProcessHardening {
             limit.rlim_cur = limit.rlim_max
             _ = unsafe setrlimit(__rlimit_resource_t(8), &limit)
         }
-        guard mode != .required || !mayBeSwapped else {
+        try checkSwap(mode)
+    }
+
+    /// Refuses the mode `required` on a machine that could write the process's pages to a swap device.
+    /// - Parameter root: of the system's files; tests bring their own.
+    static func checkSwap(_ mode: LockMode, root: String = "") throws(SecureMemoryError) {
+        guard mode != .required || !mayBeSwapped(root: root) else {
             throw SecureMemoryError(
                 .swapIsOn,
                 "swap is on and the lock mode is `required`: switch swap off (swapoff -a), set memory.swap.max=0 for "
@@ -67,7 +75,11 @@ public enum ProcessHardening {
     @discardableResult
     public static func filterCalls() -> Bool { penstock_filter_calls() == 0 }
 
+    /// The kernel can filter calls for this process.
+    public static var canFilterCalls: Bool { penstock_can_filter_calls() == 1 }
+
     /// Confines writes of this thread, and of threads that it starts, to `folders`; false where the kernel has no Landlock.
+    /// The kernel's older versions cannot reach other threads, so this comes before any other thread exists.
     @discardableResult
     public static func confineWrites(to folders: [String]) -> Bool {
         var pointers: [UnsafePointer<CChar>?] = unsafe folders.map { unsafe UnsafePointer(strdup($0)) }
@@ -84,21 +96,32 @@ public enum ProcessHardening {
         report.isUndumpable = penstock_is_dumpable() == 0
         report.hasCallFilter = status("Seccomp:") == "2"
         report.landlockVersion = Int(penstock_landlock_version())
+        report.hasWriteConfinement = isConfined
         let descriptor = penstock_memfd_secret()
         report.hasSecretMemory = descriptor >= 0
         if descriptor >= 0 { close(descriptor) }
         report.lockLimitBytes = lockLimit
-        report.mayBeSwapped = mayBeSwapped
+        report.mayBeSwapped = mayBeSwapped()
         return report
     }
 
+    /// Landlock cannot be asked what it does; a device that everybody may write shows it.
+    private static var isConfined: Bool {
+        let descriptor = unsafe open("/dev/null", O_WRONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return errno == EACCES }
+        close(descriptor)
+        return false
+    }
+
     /// A swap device is on, and neither this control group nor one above forbids it.
-    static var mayBeSwapped: Bool {
-        let swaps = text("/proc/swaps").split(separator: "\n").dropFirst()
+    private static func mayBeSwapped(root: String = "") -> Bool {
+        let swaps = text("\(root)/proc/swaps").split(separator: "\n").dropFirst()
         guard !swaps.isEmpty else { return false }
-        let path = text("/proc/self/cgroup").split(separator: "\n").first { $0.hasPrefix("0::") }?.dropFirst(3) ?? "/"
-        var folder = "/sys/fs/cgroup\(path == "/" ? "" : path)"
-        while folder.count >= "/sys/fs/cgroup".count {
+        let groups = text("\(root)/proc/self/cgroup").split(separator: "\n")
+        let path = groups.first { $0.hasPrefix("0::") }?.dropFirst(3) ?? "/"
+        let top = "\(root)/sys/fs/cgroup"
+        var folder = "\(top)\(path == "/" ? "" : path)"
+        while folder.count >= top.count {
             if text("\(folder)/memory.swap.max").hasPrefix("0\n") { return false }
             guard let slash = folder.lastIndex(of: "/") else { break }
             folder = String(folder[..<slash])

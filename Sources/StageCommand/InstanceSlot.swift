@@ -45,6 +45,13 @@ enum InstanceSlot {
 
     private static var defaultFolder: String { "/tmp/penstock-slots-\(getuid())" }
 
+    /// The folder that is used, made if it is not there: whoever is confined to it must find it.
+    static func folder(_ given: String?) -> String {
+        let directory = given ?? defaultFolder
+        mkdir(directory, 0o700)
+        return directory
+    }
+
     /// Makes the folder; refuses one that somebody else could have laid there.
     private static func prepare(_ directory: String) throws(StageFailure) {
         if mkdir(directory, 0o700) == 0 { return }

@@ -124,18 +124,23 @@ public enum StageMain {
 public protocol StageProgram: AsyncParsableCommand {
     var options: StageOptions { get }
     func execute() async -> Int32
+    /// Runs on the main thread before any other thread exists.
+    func confine()
 }
 
 extension StageProgram {
+    public func confine() {}
+
     public mutating func run() async throws {
         let code = await execute()
         if code != 0 { throw ExitCode(code) }
     }
 
     /// Parses the command line; usage errors end with 2, as everywhere in Penstock.
-    public static func main() async {
+    @MainActor public static func main() async {
         do {
             var command = try parseAsRoot()
+            (command as? any StageProgram)?.confine()
             if var asynchronous = command as? any AsyncParsableCommand {
                 try await asynchronous.run()
             } else {

@@ -78,4 +78,15 @@ public struct StageOptions: ParsableArguments {
     public var plantedPoison: String?
 
     public init() {}
+
+    /// Folders that a consumer writes to: of its slot and of the file with its health port.
+    public func writableFolders(environment: [String: String]) -> [String] {
+        let source = OptionSource(environment: environment)
+        let slots = InstanceSlot.folder(source.value("slot-directory", slotDirectory))
+        let portFile = source.value("health-port-file", healthPortFile).map { path in
+            guard let slash = path.lastIndex(of: "/") else { return "." }
+            return slash == path.startIndex ? "/" : String(path[..<slash])
+        }
+        return [slots] + (portFile.map { [$0] } ?? [])
+    }
 }

@@ -26,7 +26,10 @@ struct ModelOpening {
             folder: parts.configuration.modelFolder, basePath: pipeline.model.manifestPath, opensModels: true,
             warn: { logger.critical("\($0)") }, onOpen: { gate.hold($0) })
         if !options.isUnsealed {
-            logger.info("Memory protection", metadata: ["active": "\(ProcessHardening.report().sentence)"])
+            let active =
+                "\(ProcessHardening.report().sentence), lock mode \(try options.resolvedLockMode().rawValue)"
+            logger.info("Memory protection", metadata: ["active": "\(active)"])
+            parts.health.note("memory", active)
         }
         return store
     }

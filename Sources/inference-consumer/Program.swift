@@ -15,6 +15,7 @@ import ProcessControl
 import SealedModels
 import SealedStore
 import Sealing
+import SecureMemory
 import StageCommand
 import StageRuntime
 import Tensor
@@ -48,6 +49,12 @@ struct Program: StageProgram {
             pipeline declares).
             """, transform: Program.fusion(named:))
     var stages: StageFusion?
+
+    func confine() {
+        guard !model.choice.isUnsealed else { return }
+        ProcessHardening.confineWrites(
+            to: options.writableFolders(environment: ProcessInfo.processInfo.environment))
+    }
 
     func execute() async -> Int32 {
         switch fusion {

@@ -69,15 +69,48 @@ struct LoaderTests {
             #expect(source.manifest.name == "tiny" && source.isInsecure && source.terms.leaseSeconds == 60)
             #expect(try source.withModelBytes { $0.byteCount } == 20_000)
             #expect(try loader.renew(path).sequence == 10)
-            // A broker that gives an older document than it gave before is not believed.
+            // A broker whose storage is set back gives an older document than it gave before: it is not believed.
+            let place = URL(fileURLWithPath: bench.folder.file("broker/store/acme/dek/tiny-5"))
+            let before = try Data(contentsOf: place)
+            try sealer.register(
+                sealed.header, headerSHA256: sealed.headerDigest, key: try sealed.dataKey(with: bench.owner),
+                at: loader.access.broker, sequence: 11)
+            #expect(try loader.renew(path).sequence == 11)
+            try before.write(to: place)
+            let replay = #expect(throws: SealingError.self) { _ = try loader.renew(path) }
+            #expect(replay?.code == .rollback)
+            // Nor is a document that is older than this consumer accepts.
+            var access = loader.access
+            access.documentAgeSecondsMax = 60
+            let clock = bench.clock
+            let strict = SealedModelLoader(access, clock: { clock.now })
+            _ = try strict.renew(path)
+            bench.clock.advance(61)
+            #expect(#expect(throws: SealingError.self) { _ = try strict.renew(path) }?.code == .rollback)
             bench.clock.advance(1)
             try sealer.revoke(sealed.header, headerSHA256: sealed.headerDigest, at: loader.access.broker)
             let refusal = #expect(throws: AttestationError.self) { _ = try loader.renew(path) }
             #expect(refusal?.problem == "ResourceRevoked")
+            // The owner sees the refusal; another does not see it.
+            let now = bench.clock.now
+            let decisions = try loader.access.broker.decisions(owner: "acme", signer: bench.owner, now: now)
+            #expect(decisions.last?["event"] == "release.denied" && decisions.last?["outcome"] == "revoked")
+            #expect(throws: AttestationError.self) {
+                _ = try loader.access.broker.decisions(owner: "acme", signer: bench.trainer, now: now)
+            }
             source.wipe()
             #expect(try source.withModelBytes { bytes in bytes.withUnsafeBytes { $0.allSatisfy { $0 == 0 } } })
         }
         await server.shutdown()
+    }
+
+    @Test("Insecure evidence does not open a model whose owner did not accept it; nobody is asked")
+    func sampleNotAllowed() throws {
+        let bench = try Bench()
+        let path = try container(bench, try bench.sealer(sampleAllowed: false))
+        // Nothing listens there: the refusal comes before any connection.
+        let loader = try loader(bench, port: 9)
+        #expect(#expect(throws: SealingError.self) { _ = try loader.open(path) }?.code == .policy)
     }
 
     @Test("A broker that is down, another certificate, an old serial and a clock set back are each told apart")
@@ -127,6 +160,73 @@ struct LoaderTests {
         #expect(String(decoding: text, as: UTF8.self) == vector["jweText"]?.string)
     }
 
+    @Test("A damaged JWE is an error, never a crash, and never another text")
+    func damagedEncryption() throws {
+        let key = try ECPrivateKey(generating: .p256)
+        let sealed = try JSONWebEncryption.seal(Array("secret".utf8).span.bytes, to: key.publicKey).canonical
+        var state: UInt64 = 20_261_129
+        func random(_ bound: Int) -> Int {
+            state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+            return Int(state >> 33) % bound
+        }
+        for _ in 0..<3_000 {
+            var bytes = sealed
+            for _ in 0...random(3) where !bytes.isEmpty {
+                let place = random(bytes.count)
+                switch random(5) {
+                case 0: bytes[place] ^= UInt8(1 << random(8))
+                case 1: bytes.removeSubrange(place..<min(bytes.count, place + 1 + random(30)))
+                case 2: bytes.insert(contentsOf: bytes[place..<min(bytes.count, place + 20)], at: place)
+                case 3: bytes[place] = UInt8(random(256))
+                default: bytes = Array(bytes.prefix(place))
+                }
+            }
+            guard let value = try? JSONValue(parsing: bytes), value.canonical != sealed else { continue }
+            guard let region = try? JSONWebEncryption.open(value, with: key) else { continue }
+            // Base64url has spare bits at its end: another spelling of the same bytes may open.
+            #expect(region.withBytes { $0.withUnsafeBytes { Array($0) } } == Array("secret".utf8))
+        }
+    }
+
+    /// The same content key, the text encrypted anew under another header.
+    private static func reseal(_ sealed: JSONValue, _ header: String, _ key: ECPrivateKey) throws -> JSONValue {
+        func bytes(_ name: String) throws -> [UInt8] {
+            try #require(sealed[name]?.string.flatMap(Base64.decodeURL))
+        }
+        let protected = try JSONValue(parsing: try bytes("protected"))
+        let sender = try JSONWebKey.publicKey(try #require(protected["epk"]))
+        func filled(
+            _ count: Int, _ body: (inout MutableRawSpan) throws(CryptographyError) -> Void
+        ) throws -> [UInt8] {
+            let region = try ProtectedRegion(byteCount: count, mode: .off)
+            try region.withMutableBytes(body)
+            return region.withBytes { bytes in bytes.withUnsafeBytes { Array($0) } }
+        }
+        let agreed = try filled(32) { output throws(CryptographyError) in try key.agree(with: sender, into: &output) }
+        let name = Array("ECDH-ES+A256KW".utf8)
+        var derived: [UInt8] = [0, 0, 0, 1]
+        derived += agreed
+        derived += [0, 0, 0, UInt8(name.count)]
+        derived += name
+        derived += [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0]
+        let wrapping = try DigestAlgorithm.sha256.digest(derived)
+        let (wrapped, nonce) = (try bytes("encrypted_key"), try bytes("iv"))
+        let content = try filled(32) { output throws(CryptographyError) in
+            try AESKeyWrap.unwrap(wrapped.span.bytes, with: wrapping.span.bytes, into: &output)
+        }
+        let text = Base64.encodeURL(Array(header.utf8))
+        let (plain, data) = (Array("secret".utf8), Array(text.utf8))
+        let output = try filled(plain.count + AES256GCM.tagBytes) { output throws(CryptographyError) in
+            try AES256GCM(key: content.span.bytes, .seal).seal(
+                plain.span.bytes, nonce: nonce.span.bytes, associatedData: data.span.bytes, into: &output)
+        }
+        var members = try #require(sealed.object)
+        members["protected"] = .string(text)
+        members["ciphertext"] = .string(Base64.encodeURL(Array(output[..<plain.count])))
+        members["tag"] = .string(Base64.encodeURL(Array(output[plain.count...])))
+        return .object(members)
+    }
+
     @Test("A JWE with another algorithm, a changed tag, a changed header or a point off the curve does not open")
     func encryption() throws {
         let key = try ECPrivateKey(generating: .p256)
@@ -146,10 +246,14 @@ struct LoaderTests {
             return (try? JSONWebEncryption.open(.object(changed), with: key)) == nil
         }
         func protected(_ text: String) -> JSONValue { .string(Base64.encodeURL(Array(text.utf8))) }
-        for (old, new) in [
-            ("ECDH-ES+A256KW", "RSA1_5"), ("ECDH-ES+A256KW", "none"), ("A256GCM", "A128GCM"), ("\"kty\"", "\"Kty\""),
-            ("{\"alg\"", "{ \"alg\""),
-        ] {
+        // Another algorithm in a header that is authentic, so that nothing but the algorithm is wrong.
+        for (old, new) in [("ECDH-ES+A256KW", "RSA1_5"), ("ECDH-ES+A256KW", "none"), ("A256GCM", "A128GCM")] {
+            let changed = try Self.reseal(sealed, header.replacingOccurrences(of: old, with: new), key)
+            #expect((try? JSONWebEncryption.open(changed, with: key)) == nil, "\(new)")
+        }
+        let same = try Self.reseal(sealed, header, key)
+        #expect(throws: Never.self) { _ = try JSONWebEncryption.open(same, with: key) }
+        for (old, new) in [("\"kty\"", "\"Kty\""), ("{\"alg\"", "{ \"alg\"")] {
             #expect(refused { $0["protected"] = protected(header.replacingOccurrences(of: old, with: new)) }, "\(new)")
         }
         #expect(refused { $0["tag"] = .string(Base64.encodeURL([UInt8](repeating: 0, count: 16))) })

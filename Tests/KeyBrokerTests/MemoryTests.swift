@@ -7,11 +7,11 @@ import Glibc
 import KeyBroker
 import ProcessControl
 import SealedModels
-import SecureMemory
 import TestSupport
 import Testing
 
 @testable import Sealing
+@testable import SecureMemory
 
 /// A process that holds an opened model, as an unprivileged user: root attaches whatever a process says.
 private final class Holder {
@@ -20,6 +20,7 @@ private final class Holder {
         var address: String
         var bytes: Int
         var isLocked: Bool
+        var protection: ProtectionReport
     }
 
     static let user = 65_534
@@ -29,10 +30,12 @@ private final class Holder {
 
     init(_ arguments: [String], directory: String) throws {
         let output = Pipe()
-        process.executableURL = URL(fileURLWithPath: "/usr/bin/setpriv")
+        // Where core files are off by default, a test of them would show nothing.
+        process.executableURL = URL(fileURLWithPath: "/usr/bin/prlimit")
         process.arguments =
             [
-                "--reuid=\(Self.user)", "--regid=\(Self.user)", "--clear-groups",
+                "--core=unlimited:unlimited", "/usr/bin/setpriv", "--reuid=\(Self.user)", "--regid=\(Self.user)",
+                "--clear-groups",
                 "\(TestProgram.productsDirectory)/penstock", "model", "hold",
             ]
             + arguments
@@ -171,6 +174,9 @@ struct MemoryTests {
             let open = try Holder(arguments + ["--unhardened"], directory: core.path)
             #expect(try open.isReadableBySameUser())
             #expect(try !hardened.isReadableBySameUser())
+            let (active, bare) = (hardened.report.protection, open.report.protection)
+            #expect(active.isCoreOff && active.isUndumpable && active.hasCallFilter && !bare.isUndumpable)
+            #expect(active.hasWriteConfinement == (active.landlockVersion > 0) && !bare.hasWriteConfinement)
             let flags = try hardened.flags()
             #expect(flags.contains("dd") && flags.contains("wf"), "\(flags)")
             #expect(flags.contains("lo") == hardened.report.isLocked && hardened.report.isLocked, "\(flags)")
@@ -206,6 +212,29 @@ struct MemoryTests {
         #expect(region.withBytes { bytes in bytes.withUnsafeBytes { $0.allSatisfy { $0 == 0 } } })
     }
 
+    @Test("is refused in the mode `required` where pages could go to a swap device, and only there")
+    func swap() throws {
+        let root = try Folder()
+        for path in ["proc/self", "sys/fs/cgroup/service/consumer"] {
+            try FileManager.default.createDirectory(atPath: root.file(path), withIntermediateDirectories: true)
+        }
+        func write(_ path: String, _ text: String) throws {
+            try Data(text.utf8).write(to: URL(fileURLWithPath: root.file(path)))
+        }
+        try write("proc/swaps", "Filename Type Size Used Priority\n")
+        try write("proc/self/cgroup", "0::/service/consumer\n")
+        try ProcessHardening.checkSwap(.required, root: root.path)
+        try write("proc/swaps", "Filename Type Size Used Priority\n/swapfile file 1048572 0 -2\n")
+        let refusal = #expect(throws: SecureMemoryError.self) {
+            try ProcessHardening.checkSwap(.required, root: root.path)
+        }
+        #expect(refusal?.code == .swapIsOn)
+        try ProcessHardening.checkSwap(.bestEffort, root: root.path)
+        // A control group above forbids it.
+        try write("sys/fs/cgroup/service/memory.swap.max", "0\n")
+        try ProcessHardening.checkSwap(.required, root: root.path)
+    }
+
     @Test("is refused in the mode `required` when it cannot be locked")
     func lockLimit() throws {
         // An unprivileged process with a limit of 64 KiB.
@@ -222,6 +251,46 @@ struct MemoryTests {
         let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
         process.waitUntilExit()
         #expect(text.contains("lockable 64 KiB"), "\(text)")
+    }
+
+    @Test("of a model that must be locked is refused by a consumer whose limit is lower, and given by one that may")
+    func requiredLock() async throws {
+        let bench = try Bench()
+        _ = try model(bench)
+        let clock = bench.clock
+        let server = try await KeyBrokerServer.start(
+            bench.service, host: "127.0.0.1", port: 0,
+            tls: (
+                certificate: BrokerIdentity.certificatePath(bench.brokerFolder),
+                key: BrokerIdentity.keyPath(bench.brokerFolder)
+            ),
+            clock: { clock.now })
+        let arguments = try arguments(bench, port: server.port) + ["--lock-mode", "required"]
+        try await onBlockingThread {
+            func hold(limit: Int) throws -> (status: Int32, text: String) {
+                let process = Process()
+                let (output, input) = (Pipe(), Pipe())
+                process.executableURL = URL(fileURLWithPath: "/usr/bin/setpriv")
+                process.arguments =
+                    [
+                        "--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/prlimit",
+                        "--memlock=\(limit):\(limit)", "\(TestProgram.productsDirectory)/penstock", "model", "hold",
+                    ] + arguments
+                process.standardInput = input
+                process.standardOutput = output
+                process.standardError = output
+                try process.run()
+                try input.fileHandleForWriting.close()
+                let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+                process.waitUntilExit()
+                return (process.terminationStatus, text)
+            }
+            let refused = try hold(limit: 200_000)
+            #expect(refused.status == 1 && refused.text.contains("cannot be locked in memory"), "\(refused.text)")
+            let given = try hold(limit: 8 << 20)
+            #expect(given.status == 0 && given.text.contains("\"isLocked\""), "\(given.text)")
+        }
+        await server.shutdown()
     }
 }
 

@@ -111,6 +111,19 @@ struct RegistrationTests {
         try expectRefused(changed)
         try expectRefused(Array(lines[..<2] + lines[3...]))
         try expectRefused(Array(lines.reversed()))
+        // Each line authentic, each number in its place, but the third is of another history.
+        let (one, two) = (bench.folder.file("one.ndjson"), bench.folder.file("two.ndjson"))
+        let first = try AuditOutbox(path: one, signer: bench.brokerKey)
+        for event in ["a", "b"] { try first.append(event, time: 1, [:]) }
+        try FileManager.default.copyItem(atPath: one, toPath: two)
+        for event in ["c", "d"] { try first.append(event, time: 2, [:]) }
+        try AuditOutbox(path: two, signer: bench.brokerKey).append("x", time: 2, [:])
+        func events(_ path: String) throws -> [String] {
+            try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n").map(String.init)
+        }
+        var spliced = try events(one)
+        spliced[2] = try events(two)[2]
+        try expectRefused(spliced)
     }
 
     @Test("The store's files open at their own place alone, and hold no key in the open")

@@ -57,7 +57,7 @@ struct ReleaseTests {
         let sealer = try bench.sealer()
         _ = try bench.registerAll(try bench.seal(sealer), sealer)
         let key = try ECPrivateKey(generating: .p256)
-        let token = try bench.session(key).token
+        let (cookie, token) = try bench.session(key)
         #expect(bench.release(token: token).status == 200)
         // Signed by a stranger who puts his own key into the header.
         let stranger = try ECPrivateKey(generating: .p384)
@@ -74,6 +74,7 @@ struct ReleaseTests {
         #expect(bench.problem(bench.release()) == "TokenVerifierError")
         bench.clock.advance(301)
         #expect(bench.problem(bench.release(token: token)) == "TokenVerifierError")
+        #expect(bench.problem(bench.release(cookie: cookie)) == "TokenVerifierError")
     }
 
     @Test("needs all three to accept the provider sample")

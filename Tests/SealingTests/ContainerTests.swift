@@ -2,6 +2,7 @@
 
 import Cryptography
 import Foundation
+import Glibc
 import SecureMemory
 import Testing
 
@@ -9,7 +10,9 @@ import Testing
 
 @Suite("A sealed container")
 struct ContainerTests {
-    @Test("comes back as it went in", arguments: [[0], [1, 0], [16_384], [16_383, 1, 16_385], [100_000, 5]])
+    @Test(
+        "comes back as it went in",
+        arguments: [[0], [1, 0], [16_384], [16_383, 1, 16_385], [100_000, 5], [4 << 20, 20_000, 0]])
     func roundTrip(sizes: [Int]) throws {
         let sealed = try Sealed(sizes: sizes)
         let model = try sealed.open()
@@ -101,6 +104,32 @@ struct ContainerTests {
             try sealed.write(bytes)
             #expect(code { _ = try sealed.open() } == .corrupt, "payload byte \(position)")
         }
+    }
+
+    /// The larger one is hashed on a second thread.
+    @Test("is refused when a file does not have the digest of the header", arguments: [100, 5 << 20])
+    func wrongDigest(size: Int) throws {
+        let sealed = try Sealed(sizes: [size])
+        let container = try sealed.read()
+        let key = try container.dataKey(with: sealed.owner)
+        let plain = try #require(try container.open(with: key, lockMode: .off).copy(of: "f0"))
+        // The owner's own signature over another digest, and the payload bound to that header.
+        let text = String(decoding: container.frame.header, as: UTF8.self)
+        let digest = container.header.files[0].sha256
+        let other = digest.hasPrefix("0") ? "1" + digest.dropFirst() : "0" + digest.dropFirst()
+        let header = Array(text.replacingOccurrences(of: digest, with: other).utf8)
+        let context = try DigestAlgorithm.sha256.digest(header)
+        let sealer = try key.withBytes { try ChunkedEncryption.Sealer(key: $0, context: context) }
+        var payload = sealer.prefix
+        try sealer.add(plain.span.bytes) { payload += $0 }
+        try sealer.finish { payload += $0 }
+        var frame = container.frame
+        frame.header = header
+        frame.signatures = HeaderSignature.encode([
+            try HeaderSignature.sign(header, with: sealed.owner, isDelegate: false)
+        ])
+        try sealed.write(frame.encoded() + payload)
+        #expect(code { _ = try sealed.read().open(with: key, lockMode: .off) } == .corrupt)
     }
 
     @Test("is refused when it is cut anywhere, added to, or its chunks are swapped")
@@ -228,10 +257,15 @@ struct ContainerTests {
                 // After the first pass.
                 guard done >= total / 2, !isTouched else { return }
                 isTouched = true
+                var times = stat()
+                stat(source, &times)
                 let handle = FileHandle(forWritingAtPath: source)
                 handle?.seek(toFileOffset: 2 << 20)
                 handle?.write(Data([1]))
                 handle?.closeFile()
+                // The file's time tells nothing: the second pass's digest does.
+                var before = [times.st_atim, times.st_mtim]
+                utimensat(AT_FDCWD, source, &before, 0)
             }
         }
         #expect(isTouched && !FileManager.default.fileExists(atPath: target))

@@ -22,6 +22,9 @@ int penstock_forbid_privileges(void);
 /// 0 on success, -1 where the kernel or the processor has none.
 int penstock_filter_calls(void);
 
+/// 1 where the kernel can install that filter.
+int penstock_can_filter_calls(void);
+
 /// The Landlock version of the kernel; 0 for none.
 int penstock_landlock_version(void);
 

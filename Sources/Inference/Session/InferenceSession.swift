@@ -48,7 +48,7 @@ public final class InferenceSession: Sendable {
                     + "train it again, or fit the pipeline with the reference data it was trained on")
         }
         let session = try source.withModelBytes { bytes in
-            let digest = SHA256.digest(of: bytes).hexadecimal
+            let digest = source.verifiedDigest ?? SHA256.digest(of: bytes).hexadecimal
             guard digest == manifest.onnxSHA256 else {
                 throw ModelLoadError(
                     .digestMismatch,

@@ -146,14 +146,17 @@ struct DoctorCommand: ParsableCommand {
     private static func protection() -> Finding {
         let report = ProcessHardening.report()
         let limit = report.lockLimitBytes ?? .max
-        let isWeak = report.mayBeSwapped || !report.hasSecretMemory || limit < 64 << 20
+        let isWeak =
+            report.mayBeSwapped || !report.hasSecretMemory || limit < 64 << 20 || report.landlockVersion == 0
+            || !ProcessHardening.canFilterCalls
         return Finding(
             subject: "model memory", verdict: isWeak ? .warning : .good,
             finding: "memfd_secret \(report.hasSecretMemory ? "yes" : "no"), lockable "
                 + "\(report.lockLimitBytes.map { "\($0 >> 10) KiB" } ?? "without limit"), swap "
-                + "\(report.mayBeSwapped ? "on" : "off"), Landlock version \(report.landlockVersion)",
+                + "\(report.mayBeSwapped ? "on" : "off"), Landlock version \(report.landlockVersion), seccomp "
+                + "\(ProcessHardening.canFilterCalls ? "yes" : "no")",
             mend: "for the lock mode `required`: raise the limit (ulimit -l, LimitMEMLOCK=), switch swap off or set "
-                + "memory.swap.max=0; memfd_secret needs Linux 6.5 or secretmem.enable=1")
+                + "memory.swap.max=0; memfd_secret needs Linux 6.5 or secretmem.enable=1, Landlock Linux 5.13")
     }
 
     private static func processors() -> Finding {

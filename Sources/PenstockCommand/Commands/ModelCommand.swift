@@ -17,7 +17,8 @@ struct ModelCommand: ParsableCommand {
             """,
         subcommands: [
             Inspect.self, Run.self, Bench.self, Keygen.self, Seal.self, Verify.self, Register.self, Rewrap.self,
-            Revoke.self, Hold.self, BenchUnseal.self,
+            Revoke.self, Hold.self, BenchUnseal.self, BenchStart.self, Audit.self,
+            Decisions.self,
         ])
 
     /// A session for tools: of a manifest, or of an ONNX file alone.

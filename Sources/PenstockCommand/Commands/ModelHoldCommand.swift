@@ -4,6 +4,7 @@ import ArgumentParser
 import Attestation
 import Cryptography
 import Foundation
+import Inference
 import SealedModels
 import Sealing
 import SecureMemory
@@ -37,6 +38,9 @@ extension ModelCommand {
         @Flag(help: "Do not harden the process.")
         var unhardened = false
 
+        @Flag(help: "Load the model into the engine and predict one row of zeros.")
+        var predict = false
+
         private struct Result: Encodable {
             var pid: Int32
             var address: String
@@ -44,6 +48,8 @@ extension ModelCommand {
             var isLocked: Bool
             var milliseconds: Double
             var bytesPerSecond: Double
+            var loadMilliseconds: Double?
+            var predictMilliseconds: Double?
             var protection: ProtectionReport
         }
 
@@ -53,6 +59,7 @@ extension ModelCommand {
             sigfillset(&all)
             sigprocmask(SIG_UNBLOCK, &all, nil)
             if !unhardened {
+                ProcessHardening.confineWrites(to: [])
                 try ProcessHardening.apply(mode: lockMode)
                 ProcessHardening.filterCalls()
             }
@@ -67,6 +74,14 @@ extension ModelCommand {
             let start = clock.now
             let source = try loader.open(container)
             let seconds = start.duration(to: clock.now) / .seconds(1)
+            let opened = clock.now
+            let session = predict ? try InferenceSession.load(source, contractHash: nil, rowsMax: 1) : nil
+            let loaded = clock.now
+            _ = session.map { $0.run([Float](repeating: 0, count: $0.inputWidth), count: 1) }
+            let predicted = clock.now
+            func milliseconds(_ from: ContinuousClock.Instant, _ to: ContinuousClock.Instant) -> Double? {
+                predict ? from.duration(to: to) / .milliseconds(1) : nil
+            }
             let (address, bytes) = try source.withModelBytes { bytes in
                 bytes.withUnsafeBytes { (UInt(bitPattern: $0.baseAddress), $0.count) }
             }
@@ -75,10 +90,11 @@ extension ModelCommand {
                     pid: getpid(), address: "0x" + String(address, radix: 16), bytes: bytes,
                     isLocked: source.model.isLocked, milliseconds: seconds * 1_000,
                     bytesPerSecond: Double(source.model.header.plaintextBytes) / seconds,
-                    protection: ProcessHardening.report()))
+                    loadMilliseconds: milliseconds(opened, loaded),
+                    predictMilliseconds: milliseconds(loaded, predicted), protection: ProcessHardening.report()))
             fflush(nil)
             while readLine() != nil {}
-            withExtendedLifetime(source) {}
+            withExtendedLifetime((source, session)) {}
         }
     }
 }

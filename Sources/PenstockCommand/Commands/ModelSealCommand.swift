@@ -125,6 +125,8 @@ extension ModelCommand {
 enum SealedModelFiles {
     static let manifest = "model.json"
     static let transform = "transform.json"
+    static let evaluation = "evaluation.json"
+    static let profile = "reference-profile.json"
 }
 
 /// Everything public about a sealed model.
