@@ -9,8 +9,10 @@ extension Consumer {
     ) throws(KafkaError) -> [KafkaPartition: CommittedOffset] {
         guard !partitions.isEmpty else { return [:] }
         let list = PartitionList(partitions)
-        try KafkaError.check(
-            unsafe rd_kafka_committed(client, list.pointer, timeoutMilliseconds), "Cannot read committed offsets")
+        let response = unsafe rd_kafka_committed(client, list.pointer, timeoutMilliseconds)
+        // A group that does not exist has committed nothing. Apache Kafka answers so; others with this error.
+        guard response != RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND else { return [:] }
+        try KafkaError.check(response, "Cannot read committed offsets")
         try list.checkElements("Cannot read the committed offset of")
         var result: [KafkaPartition: CommittedOffset] = [:]
         for element in list.elements where element.offset >= 0 {
