@@ -27,7 +27,7 @@ extension IntegrationTests {
             options.instances = [.transform: 2]
             try await Stack.run(options) { stack in
                 try await stack.waitUntilReady()
-                let world = try EventWorld(stack.pipeline, count: 1_000, seed: 71)
+                let world = try EventWorld(stack.pipeline, count: 800, seed: 71)
                 let sent = Counter()
                 async let positions = world.publish(to: stack, rate: 150) { sent.set($0) }
                 var guests: [StageProcess] = []
@@ -45,7 +45,7 @@ extension IntegrationTests {
                 _ = try await positions
                 for guest in guests { guest.kill() }
                 try await stack.waitUntilSettled(seconds: 180)
-                try await expectContent(stack, rows: 1_000, "storm")
+                try await expectContent(stack, rows: 800, "storm")
                 try await stack.stopAll()
             }
         }
@@ -78,7 +78,7 @@ extension IntegrationTests {
             try await Stack.run { stack in
                 var generator = SeededGenerator(seed: KillTests.seed)
                 try await stack.waitUntilReady()
-                let world = try EventWorld(stack.pipeline, count: 1_000, seed: 72)
+                let world = try EventWorld(stack.pipeline, count: 700, seed: 72)
                 let sent = Counter()
                 async let positions = world.publish(to: stack, rate: 120) { sent.set($0) }
                 for third in 1...2 {
@@ -95,7 +95,7 @@ extension IntegrationTests {
                 stack.killBroker()
                 try stack.startBroker()
                 try await stack.waitUntilSettled(seconds: 180)
-                try await expectContent(stack, rows: 1_000, "seed \(KillTests.seed)")
+                try await expectContent(stack, rows: 700, "seed \(KillTests.seed)")
                 try await stack.stopAll()
             }
         }
