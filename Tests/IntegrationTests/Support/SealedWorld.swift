@@ -139,13 +139,8 @@ enum ProcessMemory {
             else { continue }
             try? memory.seek(toOffset: start)
             guard let data = try? memory.read(upToCount: Int(end - start)) else { continue }
-            data.withUnsafeBytes { haystack in
-                for (number, needle) in needles.enumerated() where !found.contains(number) {
-                    needle.withUnsafeBytes { needle in
-                        let place = memmem(haystack.baseAddress, haystack.count, needle.baseAddress, needle.count)
-                        if place != nil { found.insert(number) }
-                    }
-                }
+            for (number, needle) in needles.enumerated() where !found.contains(number) {
+                if data.range(of: needle) != nil { found.insert(number) }
             }
         }
         return found.count
