@@ -124,31 +124,32 @@ extension IntegrationTests {
                 let page = consumer.page("/readyz")?.body ?? ""
                 #expect(page.contains("core dumps off") && page.contains("lock mode bestEffort"), "\(page)")
 
-                let events = try EventWorld(stack.pipeline, count: 2_000, seed: 4)
-                async let positions = events.publish(to: stack, rate: 150)
+                let events = try EventWorld(stack.pipeline, count: 1_600, seed: 4)
+                async let flowing = events.publish(0..<1_000, to: stack, rate: 150)
                 _ = try await stack.wait(for: "rows") { try stack.rowCount() > 100 ? true : nil }
                 let weights = try Self.weights()
                 #expect(try Self.seen(weights, consumer) ?? 1 > 0, "the search finds weights where there are some")
 
                 try await world.revoke(container, at: broker)
                 try await refusal(consumer, ["lease is lost", "revoked"], stack)
-                try await expectNoCommit(stack)
+                #expect(try await flowing.count == 1_000)
+                try await expectNoCommit(stack, events, 1_000..<1_200)
                 #expect(try Self.seen(weights, consumer) ?? 0 == 0, "the weights are wiped")
                 try await world.register(container, at: broker)
                 try await ready(consumer, stack)
 
                 broker.kill()
                 try await refusal(consumer, ["lease is lost"], stack)
-                try await expectNoCommit(stack)
+                try await expectNoCommit(stack, events, 1_200..<1_400)
                 #expect(try Self.seen(weights, consumer) ?? 0 == 0, "the weights are wiped")
                 try await broker.start()
                 try await ready(consumer, stack)
 
-                #expect(try await positions.count == events.count)
+                _ = try await events.publish(1_400..<events.count, to: stack)
                 try await stack.waitUntilSettled()
                 let (report, exit) = try await stack.judge()
                 #expect(report.isContent && exit == .exited(0), "\(report.text)")
-                #expect(report.rows == 2_000)
+                #expect(report.rows == 1_600)
                 #expect(consumer.log.components(separatedBy: "The model is released again").count == 3)
                 #expect(try await onThread { consumer.stop() } == .exited(0), "\(consumer.log.suffix(2_000))")
                 try await stack.stopAll()
@@ -156,25 +157,28 @@ extension IntegrationTests {
         }
 
         /// Features keep coming, and the group's offsets stand still.
-        private func expectNoCommit(_ stack: Stack) async throws {
+        private func expectNoCommit(_ stack: Stack, _ events: EventWorld, _ range: Range<Int>) async throws {
             let watch = try GroupWatch(stack, .inference)
-            func after(_ count: Int64) async throws -> [Int64] {
+            func publish(_ range: Range<Int>) async throws -> [Int64] {
                 let start = try watch.positions().reduce(0) { $0 + $1.end }
+                _ = try await events.publish(range, to: stack)
                 return try await stack.wait(for: "further features") { () -> [Int64]? in
                     let now = try watch.positions()
-                    return now.reduce(0) { $0 + $1.end } - start >= count ? now.map(\.next) : nil
+                    // Some of the items are damaged or repeated ones, which give no feature.
+                    return now.reduce(0) { $0 + $1.end } - start >= range.count / 2 ? now.map(\.next) : nil
                 }
             }
-            // What was in hand when the lease was lost is finished.
-            let before = try await after(40)
-            #expect(try await after(80) == before)
+            let middle = range.lowerBound + range.count / 2
+            // What was in hand when the lease was lost is finished by now.
+            let before = try await publish(range.lowerBound..<middle)
+            #expect(try await publish(middle..<range.upperBound) == before)
         }
 
         /// Pieces of the model's weights, as the ONNX file has them.
         private static func weights() throws -> [Data] {
             let onnx = try Data(contentsOf: URL(filePath: "\(try Artifacts.folder())/model.onnx"))
             return stride(from: 0, to: onnx.count - 32, by: 8).map { Data(onnx[$0..<$0 + 32]) }
-                .filter { Set($0).count > 24 && !$0.allSatisfy { (0x20..<0x7f).contains($0) } }
+                .filter { Set($0).count > 24 && !$0.allSatisfy { (0x20..<0x7f).contains($0) } }.prefix(16).map { $0 }
         }
 
         /// How many pieces are in the consumer's memory; nil for a test that may not look.

@@ -139,7 +139,9 @@ enum ProcessMemory {
             else { continue }
             try? memory.seek(toOffset: start)
             guard let data = try? memory.read(upToCount: Int(end - start)) else { continue }
-            for (number, needle) in needles.enumerated() where data.range(of: needle) != nil { found.insert(number) }
+            for (number, needle) in needles.enumerated() where !found.contains(number) {
+                if data.range(of: needle) != nil { found.insert(number) }
+            }
         }
         return found.count
     }

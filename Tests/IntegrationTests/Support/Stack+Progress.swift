@@ -66,7 +66,7 @@ extension Stack {
 
     /// Stops the consumers one after another in the order of the path; each must end with 0.
     func stopAll() async throws {
-        for process in processes where process.exitStatus == nil {
+        for process in processes where process.processID != nil && process.exitStatus == nil {
             let status = try await onThread { process.stop() }
             guard status == .exited(0) else {
                 throw TestFailure("\(process.stage.program) ended with \(String(describing: status))\n\(logTails)")
