@@ -89,13 +89,16 @@ extension IntegrationTests {
                     try stack.startBroker(faults: lines)
                 }
                 _ = try await positions
-                try await stack.waitUntilSettled(seconds: 180)
+                try await stack.waitUntilSettled(seconds: 180, isSupervised: true)
+                try stack.reviveFenced()
                 for process in stack.processes { #expect(process.exitStatus == nil, "\(stack.logTails)") }
                 // The oracle shall not meet the faults that are left.
                 stack.killBroker()
                 try stack.startBroker()
-                try await stack.waitUntilSettled(seconds: 180)
+                try await stack.waitUntilSettled(seconds: 180, isSupervised: true)
                 try await expectContent(stack, rows: 700, "seed \(KillTests.seed)")
+                try stack.reviveFenced()
+                try await stack.waitUntilReady()
                 try await stack.stopAll()
             }
         }

@@ -54,12 +54,14 @@ extension IntegrationTests {
                     victims.append("\(victim.stage.rawValue)-\(victim.instance)")
                 }
                 #expect(try await positions.count == world.count)
-                try await stack.waitUntilSettled(seconds: 120)
+                try await stack.waitUntilSettled(seconds: 120, isSupervised: true)
                 let (report, exit) = try await stack.judge()
                 #expect(report.isContent && exit == .exited(0), "seed \(Self.seed), killed \(victims)\n\(report.text)")
                 #expect(report.rows == Self.eventCount)
                 #expect(report.violationsByKind["valid-event-dead-lettered"] == nil)
+                try stack.reviveFenced()
                 for process in stack.processes { #expect(process.exitStatus == nil, "\(stack.logTails)") }
+                try await stack.waitUntilReady()
                 try await stack.stopAll()
             }
         }
