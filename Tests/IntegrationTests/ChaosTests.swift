@@ -107,8 +107,10 @@ extension IntegrationTests {
                     try stack.startBroker(faults: lines)
                 }
                 _ = try await positions
-                try await stack.waitUntilSettled(seconds: 120)
+                try await stack.waitUntilSettled(seconds: 120, isSupervised: true)
+                try stack.reviveFenced()
                 for process in stack.processes { #expect(process.exitStatus == nil, "\(stack.logTails)") }
+                try await stack.waitUntilReady()
                 try await expectContent(stack, rows: 2_000, "broker")
                 try await stack.stopAll()
             }
