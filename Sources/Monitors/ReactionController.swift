@@ -65,7 +65,7 @@ public struct ReactionController: MonitorLogic {
 
         var open: Open?
         var lastAt: Int64?
-        /// Candidates refused, or trainings failed, in a row.
+        /// Candidates refused, or requests that nobody answered, in a row.
         var failures = 0
     }
 

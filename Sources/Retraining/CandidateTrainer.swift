@@ -124,7 +124,7 @@ struct RegimeSplit {
             part.contains { rows.labels[$0] == 0 } && part.contains { rows.labels[$0] == 1 }
         }
         // A stream that comes in blocks can have one class for days: then the validation rows are spread over the time
-        // before the test rows. Only the choice of the epoch depends on them.
+        // before the test rows. Only the choice of the epoch and of the rehearsal depends on them.
         if !hasBothClasses(validation) || !hasBothClasses(train), validationCount > 0 {
             let step = max(2, rest / validationCount)
             validation = (0..<rest).filter { $0 % step == step - 1 }.map { regime[$0] }
