@@ -27,13 +27,16 @@ private struct Desk {
     mutating func report(
         _ level: MonitoringReport.Level, alert: String = AlertCatalogue.dataDrift,
         kind: MonitoringReport.Kind = .drift, day: Double, labels: Int? = nil, version: String = "1",
-        features: [String] = []
+        features: [String] = [], newestDay: Double? = nil
     ) throws {
         let time = EventTime(microseconds: World.start + Int64(day * 86_400_000_000))
         var report = MonitoringReport(
             pipeline: "housing", kind: kind, alert: alert, labels: ["pipeline": "housing"], level: level,
             watermark: time, summary: "\(alert) is \(level.rawValue)")
         report.labelsAvailable = labels
+        report.newestEvent = newestDay.map {
+            EventTime(microseconds: World.start + Int64($0 * 86_400_000_000))
+        }
         report.model = "m"
         report.modelVersion = version
         report.changeTime = time
@@ -191,6 +194,15 @@ struct ReactionTests {
         try report(200, 99_999, version: "1")
         try report(201, 99_999, version: "4")
         #expect(desk.requests.count == 3)
+    }
+
+    @Test("Labels that became known up to the newest event count, although the watermark lags")
+    func newestEvent() throws {
+        var desk = try Desk()
+        try desk.report(.firing, day: 3, labels: 120, newestDay: 4)
+        let request = try #require(desk.requests.first)
+        #expect(request.trainUntil.microseconds == World.start + 4 * 86_400_000_000)
+        #expect(request.decidedAt.microseconds == World.start + 3 * 86_400_000_000)
     }
 
     @Test("Without a factor nothing is refined")

@@ -219,6 +219,18 @@ struct CandidateTrainerTests {
         #expect(message(100).contains("test rows of the new regime have only one class"))
     }
 
+    @Test("Days of one class before the test rows do not keep a regime from being learned")
+    func blocks() throws {
+        var rows = rows(300, change: 200)
+        let base = try base(rows, change: 200)
+        // The last fifth of the 70 rows before the test rows would be the validation rows.
+        for row in 250..<270 { rows.labels[row] = 1 }
+        let result = try CandidateTrainer.train(
+            rows, regimeStart: 200_000, labelsMin: 100, base: base, seed: 1, threshold: 0.5)
+        #expect(result.candidate.rows == 30 && result.testTimes == 270_000...299_000)
+        #expect(result.trainingTimes.upperBound < result.testTimes.lowerBound)
+    }
+
     @Test("A network that was written as ONNX comes back bit for bit")
     func onnx() throws {
         let network = try base(rows(300, change: 300), change: 300)

@@ -134,6 +134,22 @@ struct TrainingTests {
         #expect(found == "the loss is no longer a number in epoch 1: choose a smaller learning rate")
     }
 
+    @Test("A trained network holds no weight so small that a processor computes with it slowly")
+    func vanished() throws {
+        var generator = SeededGenerator(seed: 5)
+        var network = DenseNetwork(inputs: 3, hidden: [4], using: &generator)
+        let kept = network.layers[0].weights[1]
+        network.layers[0].weights[0] = .leastNonzeroMagnitude
+        network.layers[1].weights[2] = -1e-30
+        let rows = rings(40, seed: 9)
+        let trained = try NetworkTrainer.train(
+            TrainingSettings(hidden: [4], l2: 0, learningRate: 1e-30, epochsMax: 1), training: rows, validation: rows,
+            base: network)
+        #expect(trained.bestEpoch == 0)
+        #expect(trained.network.layers[0].weights[0] == 0 && trained.network.layers[1].weights[2] == 0)
+        #expect(trained.network.layers[0].weights[1] == kept)
+    }
+
     @Test("Our inference engine gives the trainer's own probabilities", arguments: [[], [16], [128, 64]])
     func exported(hidden: [Int]) throws {
         var generator = SeededGenerator(seed: 5)
