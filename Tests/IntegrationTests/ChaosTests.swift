@@ -16,12 +16,6 @@ extension IntegrationTests {
         /// A minute and more each: left to those who ask for them.
         static let isLong = getenv("PENSTOCK_TEST_LONG") != nil
 
-        private func expectContent(_ stack: Stack, rows: Int, _ what: String) async throws {
-            let (report, exit) = try await stack.judge()
-            #expect(report.isContent && exit == .exited(0), "\(what): \(report.text)\n\(stack.logTails)")
-            #expect(report.rows == rows)
-        }
-
         @Test("Each consumer dies after poll, after process, before and after commit: nothing lost, nothing twice")
         func killPoints() async throws {
             try await Stack.run { stack in
@@ -44,7 +38,7 @@ extension IntegrationTests {
                     }
                 }
                 try await stack.waitUntilSettled(seconds: 120)
-                try await expectContent(stack, rows: 1_600, "kill points")
+                try await stack.expectContent(rows: 1_600, "kill points")
                 try await stack.stopAll()
             }
         }
@@ -74,7 +68,7 @@ extension IntegrationTests {
                     try process.start()
                 }
                 try await stack.waitUntilSettled(seconds: 120)
-                try await expectContent(stack, rows: 3_000, "stand still")
+                try await stack.expectContent(rows: 3_000, "stand still")
                 try await stack.stopAll()
             }
         }
@@ -111,7 +105,7 @@ extension IntegrationTests {
                 try stack.reviveFenced()
                 for process in stack.processes { #expect(process.exitStatus == nil, "\(stack.logTails)") }
                 try await stack.waitUntilReady()
-                try await expectContent(stack, rows: 2_000, "broker")
+                try await stack.expectContent(rows: 2_000, "broker")
                 try await stack.stopAll()
             }
         }

@@ -15,12 +15,6 @@ import Testing
 
 extension IntegrationTests {
     @Suite("Groups, brokers and clocks in trouble", .serialized) struct GroupFaultTests {
-        private func expectContent(_ stack: Stack, rows: Int, _ what: String) async throws {
-            let (report, exit) = try await stack.judge()
-            #expect(report.isContent && exit == .exited(0), "\(what): \(report.text)\n\(stack.logTails)")
-            #expect(report.rows == rows)
-        }
-
         @Test("A storm of rebalances: members join under load and leave by SIGTERM and SIGKILL, again and again")
         func storm() async throws {
             var options = Stack.Options()
@@ -45,7 +39,7 @@ extension IntegrationTests {
                 _ = try await positions
                 for guest in guests { guest.kill() }
                 try await stack.waitUntilSettled(seconds: 180)
-                try await expectContent(stack, rows: 800, "storm")
+                try await stack.expectContent(rows: 800, "storm")
                 try await stack.stopAll()
             }
         }
@@ -96,7 +90,7 @@ extension IntegrationTests {
                 stack.killBroker()
                 try stack.startBroker()
                 try await stack.waitUntilSettled(seconds: 180, isSupervised: true)
-                try await expectContent(stack, rows: 700, "seed \(KillTests.seed)")
+                try await stack.expectContent(rows: 700, "seed \(KillTests.seed)")
                 try stack.reviveFenced()
                 try await stack.waitUntilReady()
                 try await stack.stopAll()
@@ -159,7 +153,7 @@ extension IntegrationTests {
                     try stack[.ingest].start()
                 }
                 try await stack.waitUntilSettled(seconds: 120)
-                try await expectContent(stack, rows: 900, "clocks")
+                try await stack.expectContent(rows: 900, "clocks")
                 try await stack.stopAll()
             }
         }

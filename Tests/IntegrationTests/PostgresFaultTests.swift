@@ -16,12 +16,6 @@ import Testing
 
 extension IntegrationTests {
     @Suite("PostgreSQL in trouble", .serialized) struct PostgresFaultTests {
-        private func expectContent(_ stack: Stack, rows: Int) async throws {
-            let (report, exit) = try await stack.judge()
-            #expect(report.isContent && exit == .exited(0), "\(report.text)\n\(stack.logTails)")
-            #expect(report.rows == rows)
-        }
-
         private func predictions(_ stack: Stack) -> String {
             "\(stack.pipeline.sink.schema).\(stack.pipeline.sink.table)"
         }
@@ -64,7 +58,7 @@ extension IntegrationTests {
                 _ = try await positions
                 try await stack.waitUntilSettled(seconds: 180)
                 for process in stack.processes { #expect(process.exitStatus == nil, "\(stack.logTails)") }
-                try await expectContent(stack, rows: 1_800)
+                try await stack.expectContent(rows: 1_800)
                 try await stack.stopAll()
             }
         }
@@ -137,7 +131,7 @@ extension IntegrationTests {
                 try filler.execute("DROP TABLE filler")
                 try filler.execute("CHECKPOINT")
                 try await stack.waitUntilSettled()
-                try await expectContent(stack, rows: 1_200)
+                try await stack.expectContent(rows: 1_200)
                 try await stack.stopAll()
             }
         }

@@ -13,12 +13,6 @@ import Testing
 
 extension IntegrationTests {
     @Suite("The sink in trouble", .serialized) struct SinkTests {
-        private func expectContent(_ stack: Stack, rows: Int) async throws {
-            let (report, exit) = try await stack.judge()
-            #expect(report.isContent && exit == .exited(0), "\(report.text)")
-            #expect(report.rows == rows)
-        }
-
         @Test("Stopped between COPY and COMMIT and overtaken, its commit fails when it goes on")
         func stoppedBeforeCommit() async throws {
             try await Stack.run(Overtaking.options) { stack in
@@ -31,7 +25,7 @@ extension IntegrationTests {
                 try await stack.waitUntilSettled()
                 #expect(try stack.rowCount() == rows)
                 try await stack.stopAll()
-                try await expectContent(stack, rows: Overtaking.eventCount)
+                try await stack.expectContent(rows: Overtaking.eventCount)
             }
         }
 
@@ -45,7 +39,7 @@ extension IntegrationTests {
                 }
                 try await stack.waitUntilSettled()
                 try await stack.stopAll()
-                try await expectContent(stack, rows: Overtaking.eventCount)
+                try await stack.expectContent(rows: Overtaking.eventCount)
             }
         }
 
@@ -86,7 +80,7 @@ extension IntegrationTests {
                 #expect(sink.isReady)
                 #expect(sink.metrics.sum("penstock_paused_partitions") == 0)
                 #expect(sink.residentBytes - before < growthBytesMax, "from \(before) to \(sink.residentBytes) bytes")
-                try await expectContent(stack, rows: 7_000)
+                try await stack.expectContent(rows: 7_000)
                 try await stack.stopAll()
             }
         }

@@ -9,6 +9,7 @@ import PipelineContract
 import Postgres
 import ProcessControl
 import TestSupport
+import Testing
 
 extension Stack {
     /// Rows of the predictions table.
@@ -103,6 +104,15 @@ extension Stack {
             throw TestFailure("the oracle ended with \(String(describing: exit)): \(text)")
         }
         return (report, exit)
+    }
+}
+
+extension Stack {
+    /// The oracle finds exactly what must be there, so many rows among it.
+    func expectContent(rows: Int, _ what: String = "") async throws {
+        let (report, exit) = try await judge()
+        #expect(report.isContent && exit == .exited(0), "\(what): \(report.text)\n\(logTails)")
+        #expect(report.rows == rows)
     }
 }
 
