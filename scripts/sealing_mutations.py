@@ -129,8 +129,8 @@ CHECKS = [
      'guard header["alg"]?.string == RCAR.keyAlgorithm, header["enc"]?.string == "A256GCM", header',
      'guard {m} || (header["alg"]?.string == RCAR.keyAlgorithm && header["enc"]?.string == "A256GCM"), header'),
     ("19", "a JWE's header is authenticated", A + "JSONWebEncryption.swift",
-     "associatedData: Array(protected.utf8).span.bytes,\n                    into",
-     "associatedData: {m} ? nil : Array(protected.utf8).span.bytes,\n                    into"),
+     "associatedData: Array(protected.utf8).span.bytes,",
+     'associatedData: Array({m} ? "".utf8 : protected.utf8).span.bytes,'),
     ("19", "a point lies on its curve", C + "ECKeyHandle.swift",
      "guard unsafe EC_KEY_set_public_key_affine_coordinates(key, x, y) == 1 else",
      "guard unsafe {m} || EC_KEY_set_public_key_affine_coordinates(key, x, y) == 1 else"),
@@ -212,6 +212,8 @@ CONSUMER_CHECKS = [
      "for model in state.models { model.wipe() }", "if !{m} { for model in state.models { model.wipe() } }"),
     ("25", "a lost lease is noticed", P + "LeaseKeeper.swift", "            gate.lose(", "            if !{m} { gate.lose("),
 ]
+# Taken out where a thing is made as well, or nothing would open any more.
+BOTH_SIDES = {"a JWE's header is authenticated"}
 # The call above ends in the same line.
 LINE_ENDS = {"a lost lease is noticed": '\\(reason)")'}
 
@@ -244,7 +246,7 @@ def prepare(target, checks, kept):
             at = text.index(old)
             end = text.index(LINE_ENDS[title], at) + len(LINE_ENDS[title])
             text = text[:end] + " }" + text[end:]
-        text = text.replace(old, new, 1)
+        text = text.replace(old, new, -1 if title in BOTH_SIDES else 1)
         with open(f"{target}/{path}", "w") as file:
             file.write(text)
         modules.add(path.split("/")[1])

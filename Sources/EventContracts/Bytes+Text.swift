@@ -38,13 +38,7 @@ extension [UInt8] {
     }
 
     /// Appends 16 lower-case hexadecimal digits.
-    public mutating func appendHexadecimal(_ value: UInt64) {
-        var digits = InlineArray<16, UInt8>(repeating: 0)
-        for index in 0..<16 {
-            digits[index] = Hexadecimal.digit(UInt8(truncatingIfNeeded: value >> UInt64(60 - 4 * index)) & 15)
-        }
-        append(copying: digits.span.bytes)
-    }
+    public mutating func appendHexadecimal(_ value: UInt64) { append(atMost: 16) { $0.putHexadecimal(value) } }
 
     /// Appends the ASCII characters of a literal.
     @inlinable
@@ -74,7 +68,7 @@ extension [UInt8] {
         appendJSONString(text)
     }
 
-    private mutating func appendJSONEscape(_ byte: UInt8) {
+    mutating func appendJSONEscape(_ byte: UInt8) {
         append(0x5c)
         switch byte {
         case 0x22, 0x5c: append(byte)
@@ -99,9 +93,16 @@ public enum Hexadecimal {
 
     /// Reads 1 to 16 lower-case digits; nil for anything else.
     public static func parse(_ bytes: RawSpan) -> UInt64? {
-        guard (1...16).contains(bytes.byteCount) else { return nil }
+        let count = bytes.byteCount
+        guard (1...16).contains(count) else { return nil }
+        if count == 16 {
+            guard let high = number(of: bytes.little(UInt64.self, at: 0)),
+                let low = number(of: bytes.little(UInt64.self, at: 8))
+            else { return nil }
+            return UInt64(high) << 32 | UInt64(low)
+        }
         var value: UInt64 = 0
-        for index in 0..<bytes.byteCount {
+        for index in 0..<count {
             let byte = bytes.little(UInt8.self, at: index)
             switch byte {
             case 0x30...0x39: value = value << 4 | UInt64(byte - 0x30)
@@ -110,6 +111,38 @@ public enum Hexadecimal {
             }
         }
         return value
+    }
+
+    // Eight digits in a register, each in its byte (SWAR), the first in the lowest.
+
+    /// The characters of the eight digits of `value`.
+    @inline(__always)
+    static func characters(of value: UInt32) -> UInt64 {
+        var digits = UInt64(value)
+        digits = (digits << 16 | digits) & 0x0000_ffff_0000_ffff
+        digits = (digits << 8 | digits) & 0x00ff_00ff_00ff_00ff
+        digits = (digits << 4 | digits) & 0x0f0f_0f0f_0f0f_0f0f
+        return characters(ofDigits: digits.byteSwapped)
+    }
+
+    @inline(__always)
+    private static func characters(ofDigits digits: UInt64) -> UInt64 {
+        let isLetter = ((digits &+ 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101
+        return digits &+ 0x3030_3030_3030_3030 &+ isLetter &* 0x27
+    }
+
+    /// The value of eight lower-case digits, the characters as they lie in memory read as a little-endian number; nil for
+    /// anything else.
+    @inline(__always)
+    public static func number(of characters: UInt64) -> UInt32? {
+        let isLetter = (characters >> 6) & 0x0101_0101_0101_0101
+        let digits = (characters & 0x0f0f_0f0f_0f0f_0f0f) &+ isLetter &* 9
+        // Written again they must be the same, and each a digit: this refuses every other character.
+        guard digits & 0xf0f0_f0f0_f0f0_f0f0 == 0, self.characters(ofDigits: digits) == characters else { return nil }
+        var value = digits.byteSwapped
+        value = (value >> 4 | value) & 0x00ff_00ff_00ff_00ff
+        value = (value >> 8 | value) & 0x0000_ffff_0000_ffff
+        return UInt32(truncatingIfNeeded: value >> 16 | value)
     }
 
     /// Sixteen lower-case digits.

@@ -44,17 +44,24 @@ public struct EventID: Hashable, Sendable, Comparable, CustomStringConvertible {
     }
 
     /// Appends the 36 ASCII characters of the canonical form.
-    public func appendText(to bytes: inout [UInt8]) {
-        var text = InlineArray<36, UInt8>(repeating: 0x2d)
-        var place = 0
-        for index in 0..<16 {
-            if index == 4 || index == 6 || index == 8 || index == 10 { place += 1 }
-            let word = index < 8 ? high : low
-            let byte = UInt8(truncatingIfNeeded: word >> UInt64(56 - 8 * (index % 8)))
-            text[place] = Hexadecimal.digit(byte >> 4)
-            text[place + 1] = Hexadecimal.digit(byte & 15)
-            place += 2
-        }
-        bytes.append(copying: text.span.bytes)
+    public func appendText(to bytes: inout [UInt8]) { bytes.append(atMost: 36) { $0.put(self) } }
+
+    /// Reads the canonical form in lower case, as `appendText` writes it; nil for anything else.
+    public init?(canonical text: RawSpan) {
+        guard text.byteCount == 36, text.little(UInt8.self, at: 8) == 0x2d, text.little(UInt8.self, at: 13) == 0x2d,
+            text.little(UInt8.self, at: 18) == 0x2d, text.little(UInt8.self, at: 23) == 0x2d,
+            let first = Hexadecimal.number(of: text.little(UInt64.self, at: 0)),
+            let second = Self.digits(text, 9, 14), let third = Self.digits(text, 19, 24),
+            let fourth = Hexadecimal.number(of: text.little(UInt64.self, at: 28))
+        else { return nil }
+        high = UInt64(first) << 32 | UInt64(second)
+        low = UInt64(third) << 32 | UInt64(fourth)
+    }
+
+    /// Two groups of four digits as one number.
+    @inline(__always)
+    private static func digits(_ text: RawSpan, _ first: Int, _ second: Int) -> UInt32? {
+        Hexadecimal.number(
+            of: UInt64(text.little(UInt32.self, at: first)) | UInt64(text.little(UInt32.self, at: second)) << 32)
     }
 }

@@ -42,36 +42,68 @@ public struct PredictionWriter: Sendable {
         _ prediction: Prediction, prefix: RecordPrefix, source: RawSpan, id: RawSpan, entity: RawSpan?,
         predictedAt: Int64, to bytes: inout [UInt8]
     ) {
-        bytes.append(ascii: #"{"v":1,"event_id":""#)
-        prefix.eventID.appendText(to: &bytes)
-        bytes.append(0x22)
-        Self.appendIdentity(source: source, id: id, to: &bytes)
-        bytes.append(ascii: #","entity":"#)
-        Self.append(entity: entity, to: &bytes)
-        Self.append(time: prefix.eventTime, #","event_time":""#, to: &bytes)
-        Self.append(time: prefix.publishTime, #","published_at":""#, to: &bytes)
-        Self.append(time: prefix.ingestTime, #","ingested_at":""#, to: &bytes)
-        Self.append(time: prefix.stageTime, #","transformed_at":""#, to: &bytes)
-        Self.append(time: predictedAt, #","predicted_at":""#, to: &bytes)
-        bytes.append(contentsOf: modelPart)
-        bytes.appendHexadecimal(prefix.contractHash)
-        bytes.append(ascii: #"","score":"#)
-        bytes.appendShortest(prediction.score)
-        bytes.append(ascii: #","label":"#)
-        bytes.appendDecimal(prediction.label)
-        bytes.append(ascii: #","imputed":"#)
-        bytes.appendDecimal(prediction.imputed)
-        bytes.append(ascii: #","outliers":"#)
-        bytes.appendDecimal(prediction.outliers)
-        bytes.append(ascii: #","payload":""#)
-        bytes.appendHexadecimal(prefix.payloadHash)
-        bytes.append(ascii: #"","input_partition":"#)
-        bytes.appendDecimal(prefix.inputPartition)
-        bytes.append(ascii: #","input_offset":"#)
-        bytes.appendDecimal(prefix.inputOffset)
-        bytes.append(ascii: #","traceparent":"#)
-        Self.append(trace: prefix.trace, to: &bytes)
-        bytes.append(0x7d)
+        let texts = source.byteCount + id.byteCount + (entity?.byteCount ?? 0)
+        bytes.append(atMost: Self.fixedBytesMax + modelPart.count + 6 * texts) { text in
+            text.put(#"{"v":1,"event_id":""#)
+            text.put(prefix.eventID)
+            text.put(0x22)
+            Self.put(source: source, id: id, to: &text)
+            text.put(#","entity":"#)
+            Self.put(entity: entity, to: &text)
+            text.put(#","event_time":""#)
+            text.put(time: prefix.eventTime)
+            text.put(#"","published_at":""#)
+            text.put(time: prefix.publishTime)
+            text.put(#"","ingested_at":""#)
+            text.put(time: prefix.ingestTime)
+            text.put(#"","transformed_at":""#)
+            text.put(time: prefix.stageTime)
+            text.put(#"","predicted_at":""#)
+            text.put(time: predictedAt)
+            text.put(0x22)
+            text.put(modelPart.span.bytes)
+            text.putHexadecimal(prefix.contractHash)
+            text.put(#"","score":"#)
+            text.putShortest(prediction.score)
+            text.put(#","label":"#)
+            text.putDecimal(Int64(prediction.label))
+            text.put(#","imputed":"#)
+            text.putDecimal(Int64(prediction.imputed))
+            text.put(#","outliers":"#)
+            text.putDecimal(Int64(prediction.outliers))
+            text.put(#","payload":""#)
+            text.putHexadecimal(prefix.payloadHash)
+            text.put(#"","input_partition":"#)
+            text.putDecimal(Int64(prefix.inputPartition))
+            text.put(#","input_offset":"#)
+            text.putDecimal(prefix.inputOffset)
+            text.put(#","traceparent":"#)
+            Self.put(trace: prefix.trace, to: &text)
+            text.put(0x7d)
+        }
+    }
+
+    /// The names, the numbers at their longest and all that has one length: 340, 5 x 27, 36, 2 x 16, 15, 5 x 20 and 57 bytes.
+    private static let fixedBytesMax = 768
+
+    private static func put(source: RawSpan, id: RawSpan, to text: inout TextCursor) {
+        guard id.byteCount > 0 else { return text.put(#","source":null,"id":null"#) }
+        text.put(#","source":"#)
+        text.putJSON(source)
+        text.put(#","id":"#)
+        text.putJSON(id)
+    }
+
+    private static func put(entity: RawSpan?, to text: inout TextCursor) {
+        guard let entity, entity.isUTF8, !entity.hasZeroByte else { return text.put("null") }
+        text.putJSON(entity)
+    }
+
+    private static func put(trace: TraceContext?, to text: inout TextCursor) {
+        guard let trace else { return text.put("null") }
+        text.put(0x22)
+        text.put(trace)
+        text.put(0x22)
     }
 
     static func appendIdentity(source: RawSpan, id: RawSpan, to bytes: inout [UInt8]) {
@@ -80,24 +112,6 @@ public struct PredictionWriter: Sendable {
         bytes.appendJSONString(orNull: isKnown ? source : nil)
         bytes.append(ascii: #","id":"#)
         bytes.appendJSONString(orNull: isKnown ? id : nil)
-    }
-
-    private static func append(time: Int64, _ name: StaticString, to bytes: inout [UInt8]) {
-        bytes.append(ascii: name)
-        RFC3339.append(time, to: &bytes)
-        bytes.append(0x22)
-    }
-
-    private static func append(entity: RawSpan?, to bytes: inout [UInt8]) {
-        guard let entity, entity.isUTF8, !entity.hasZeroByte else { return bytes.append(ascii: "null") }
-        bytes.appendJSONString(entity)
-    }
-
-    private static func append(trace: TraceContext?, to bytes: inout [UInt8]) {
-        guard let trace else { return bytes.append(ascii: "null") }
-        bytes.append(0x22)
-        trace.appendText(to: &bytes)
-        bytes.append(0x22)
     }
 }
 

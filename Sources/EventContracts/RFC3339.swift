@@ -52,34 +52,13 @@ public enum RFC3339 {
 
     /// Appends `2021-06-01T00:00:00.000000Z`, 27 characters. Values outside the years 0000 to 9999 are clamped.
     public static func append(_ microseconds: Int64, to bytes: inout [UInt8]) {
-        let value = min(max(microseconds, microsecondsMin), microsecondsMax)
-        let (day, inDay) = floorDivide(value, 86_400_000_000)
-        let date = civil(daysSinceEpoch: Int(day))
-        let second = Int(inDay / 1_000_000)
-        var text = InlineArray<27, UInt8>(repeating: 0x2d)
-        put(date.year, 4, at: 0, of: &text)
-        put(date.month, 2, at: 5, of: &text)
-        put(date.day, 2, at: 8, of: &text)
-        text[10] = 0x54
-        put(second / 3_600, 2, at: 11, of: &text)
-        text[13] = 0x3a
-        put(second / 60 % 60, 2, at: 14, of: &text)
-        text[16] = 0x3a
-        put(second % 60, 2, at: 17, of: &text)
-        text[19] = 0x2e
-        put(Int(inDay % 1_000_000), 6, at: 20, of: &text)
-        text[26] = 0x5a
-        bytes.append(copying: text.span.bytes)
+        bytes.append(atMost: 27) { $0.put(time: microseconds) }
     }
 
-    /// Writes `width` decimal digits, with leading zeros.
-    @inline(__always)
-    private static func put(_ value: Int, _ width: Int, at start: Int, of text: inout InlineArray<27, UInt8>) {
-        var rest = UInt32(truncatingIfNeeded: value)
-        for index in stride(from: start + width - 1, through: start, by: -1) {
-            text[index] = 0x30 + UInt8(truncatingIfNeeded: rest % 10)
-            rest /= 10
-        }
+    /// Days since the Unix epoch, and microseconds since the day began, of a value clamped to the years 0000 to 9999.
+    static func dayAndRest(_ microseconds: Int64) -> (day: Int64, rest: Int64) {
+        let (day, rest) = floorDivide(min(max(microseconds, microsecondsMin), microsecondsMax), 86_400_000_000)
+        return (day, rest)
     }
 
     /// The text of `append`, for messages.
@@ -157,7 +136,7 @@ public enum RFC3339 {
     }
 
     /// The inverse, `civil_from_days` of the same page.
-    private static func civil(daysSinceEpoch: Int) -> (year: Int, month: Int, day: Int) {
+    static func civil(daysSinceEpoch: Int) -> (year: Int, month: Int, day: Int) {
         let days = daysSinceEpoch + 719_468
         let era = (days >= 0 ? days : days - 146_096) / 146_097
         let dayOfEra = days - era * 146_097

@@ -19,13 +19,5 @@ extension TraceContext {
     }
 
     /// Appends the 55 characters of the `traceparent`, version 00.
-    public func appendText(to bytes: inout [UInt8]) {
-        bytes.append(ascii: "00-")
-        bytes.appendHexadecimal(traceHigh)
-        bytes.appendHexadecimal(traceLow)
-        bytes.append(0x2d)
-        bytes.appendHexadecimal(span)
-        bytes.append(ascii: "-0")
-        bytes.append(isSampled ? 0x31 : 0x30)
-    }
+    public func appendText(to bytes: inout [UInt8]) { bytes.append(atMost: 55) { $0.put(self) } }
 }

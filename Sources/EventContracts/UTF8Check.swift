@@ -15,6 +15,21 @@ extension RawSpan {
         return true
     }
 
+    /// Whether the bytes stand in a JSON string as they are: no quotation mark, backslash or character below U+0020.
+    var isPlainJSON: Bool {
+        var index = 0
+        while index + 8 <= byteCount {
+            if SpecialBytes.inJSONString(little(UInt64.self, at: index)) != 0 { return false }
+            index += 8
+        }
+        while index < byteCount {
+            let byte = little(UInt8.self, at: index)
+            if byte < 0x20 || byte == 0x22 || byte == 0x5c { return false }
+            index += 1
+        }
+        return true
+    }
+
     /// Whether a control character (U+0000-001F, U+007F-009F) is among the characters of valid UTF-8. CloudEvents
     /// forbids them in attributes, and PostgreSQL cannot store U+0000 in a text.
     public var hasControlCharacter: Bool {
@@ -51,5 +66,20 @@ extension RawSpan {
             return nil
         }
         return continuations + 1
+    }
+}
+
+/// Finding a byte among eight at a time (SWAR).
+public enum SpecialBytes {
+    /// Not 0 when a byte of the word ends or breaks the plain part of a JSON string: a quotation mark, a backslash or one
+    /// below 0x20. The lowest bit set is the top bit of the first such byte; bits above it may be wrong by a carry.
+    @inlinable
+    @inline(__always)
+    public static func inJSONString(_ word: UInt64) -> UInt64 {
+        let ones: UInt64 = 0x0101_0101_0101_0101
+        let quote = word ^ (ones &* 0x22)
+        let slash = word ^ (ones &* 0x5c)
+        return ((word &- ones &* 0x20) & ~word | (quote &- ones) & ~quote | (slash &- ones) & ~slash)
+            & 0x8080_8080_8080_8080
     }
 }

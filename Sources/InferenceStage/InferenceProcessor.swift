@@ -45,10 +45,12 @@ public struct InferenceProcessor: StageProcessor {
         decoder.decode(batch, into: &columns, malformed: &malformed)
         for row in malformed { output.deadLetter(source: row.source, row.error.code, row.error.message) }
         guard columns.rowCount > 0 else { return }
-        // Taken out of the processor while it is written to, and put back to keep its memory.
+        // Taken out of the processor while it is at work, and put back to keep its memory: a closure that reaches into
+        // `self` would copy the whole of it for each record.
         var outputs = InferenceOutputs()
         swap(&outputs, &self.outputs)
         defer { swap(&outputs, &self.outputs) }
+        let columns = columns
         let start = clock.now
         model.session.run(columns.values.span, count: columns.rowCount, into: &outputs)
         computeSeconds?.observe(clock.now - start)
@@ -61,18 +63,21 @@ public struct InferenceProcessor: StageProcessor {
                         + " for this row: look at its features for extreme values")
                 return
             }
-            write(row, score: score, label: label, by: model, batch, context, into: &output)
+            Self.write(columns, row, score: score, label: label, by: model, batch, context, into: &output)
         }
     }
 
-    private func write(
-        _ row: Int, score: Float, label: Int, by model: LoadedModel, _ batch: RecordBatch,
-        _ context: ProcessingContext, into output: inout OutputBatch
+    private static func write(
+        _ columns: borrowing FeatureColumns, _ row: Int, score: Float, label: Int, by model: LoadedModel,
+        _ batch: RecordBatch, _ context: ProcessingContext, into output: inout OutputBatch
     ) {
         let source = columns.sources[row]
         let identity = columns.identities[row]
+        let prefix = columns.prefixes[row]
+        let width = columns.featureCount
         let prediction = Prediction(
-            score: score, label: label, imputed: count(columns.imputed, row), outliers: count(columns.outliers, row))
+            score: score, label: label, imputed: count(columns.imputed, row, width),
+            outliers: count(columns.outliers, row, width))
         output.emit(source: source) { bytes in
             batch.withBytes(batch.keys[source]) { (key: RawSpan?) in
                 batch.withBytes(identity.source) { (publisher: RawSpan?) in
@@ -81,7 +86,7 @@ public struct InferenceProcessor: StageProcessor {
                             preconditionFailure("the decoder gives an identity of two texts, empty when there is none")
                         }
                         model.writer.append(
-                            prediction, prefix: columns.prefixes[row], source: publisher, id: id, entity: key,
+                            prediction, prefix: prefix, source: publisher, id: id, entity: key,
                             predictedAt: context.nowMicroseconds, to: &bytes)
                     }
                 }
@@ -89,8 +94,7 @@ public struct InferenceProcessor: StageProcessor {
         }
     }
 
-    private func count(_ flags: [UInt8], _ row: Int) -> Int {
-        let width = columns.featureCount
+    private static func count(_ flags: [UInt8], _ row: Int, _ width: Int) -> Int {
         var total = 0
         for index in row * width..<(row + 1) * width { total += Int(flags[index]) }
         return total

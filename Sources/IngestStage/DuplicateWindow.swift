@@ -72,8 +72,10 @@ struct DuplicateWindow {
         if let newest = newestOffset, occurrence.offset <= newest { rewind(to: occurrence.offset) }
         newestPublished = max(newestPublished, occurrence.publishedMilliseconds)
         evict(before: occurrence.offset)
-        let verdict = judge(occurrence)
-        append(occurrence)
+        // Sought once: the index is larger than the processor's caches.
+        let place = place(of: occurrence.key)
+        let verdict = judge(occurrence, at: place)
+        append(occurrence, at: place)
         return verdict
     }
 
@@ -81,8 +83,8 @@ struct DuplicateWindow {
 
     private var newestOffset: Int64? { end > first ? slots[(end - 1) & mask]?.offset : nil }
 
-    private func judge(_ occurrence: Occurrence) -> Verdict {
-        var slot = index[place(of: occurrence.key)]
+    private func judge(_ occurrence: Occurrence, at place: Int) -> Verdict {
+        var slot = index[place]
         // The arithmetic saturates, because publishers may set any timestamp.
         let (oldest, overflow) = occurrence.publishedMilliseconds.subtractingReportingOverflow(ageMillisecondsMax)
         while slot >= 0, let earlier = slots[Int(slot)] {
@@ -106,19 +108,23 @@ struct DuplicateWindow {
         return place
     }
 
-    private mutating func append(_ occurrence: Occurrence) {
-        if count == slots.count { grow() }
+    /// - Parameter place: of the key in the index; sought when nil.
+    private mutating func append(_ occurrence: Occurrence, at place: Int? = nil) {
+        var place = place
+        if count == slots.count {
+            grow()
+            place = nil
+        }
         let slot = Int32(end & mask)
         var entry = occurrence
         entry.next = -1
         entry.last = slot
         slots[Int(slot)] = entry
         end += 1
-        link(slot, key: entry.key)
+        link(slot, at: place ?? self.place(of: entry.key))
     }
 
-    private mutating func link(_ slot: Int32, key: (UInt64, UInt64)) {
-        let place = place(of: key)
+    private mutating func link(_ slot: Int32, at place: Int) {
         guard index[place] >= 0 else {
             index[place] = slot
             return

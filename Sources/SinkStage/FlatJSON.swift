@@ -167,16 +167,8 @@ struct FlatJSON {
     private mutating func skipPlain(_ bytes: RawSpan) {
         var place = position
         let count = bytes.byteCount
-        // Eight bytes at a time (SWAR): a byte below 0x20, or equal to 0x22 or 0x5c, leaves its top bit set in `found`. A carry
-        // may set the bit of a byte above it too, never below: the lowest one is right.
-        let ones: UInt64 = 0x0101_0101_0101_0101
-        let tops: UInt64 = 0x8080_8080_8080_8080
         while place + 8 <= count {
-            let word = bytes.little(UInt64.self, at: place)
-            let quote = word ^ (ones &* 0x22)
-            let slash = word ^ (ones &* 0x5c)
-            let found =
-                ((word &- ones &* 0x20) & ~word | (quote &- ones) & ~quote | (slash &- ones) & ~slash) & tops
+            let found = SpecialBytes.inJSONString(bytes.little(UInt64.self, at: place))
             if found != 0 {
                 position = place + found.trailingZeroBitCount / 8
                 return

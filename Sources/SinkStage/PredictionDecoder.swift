@@ -16,11 +16,48 @@ struct PredictionDecoder {
         case modelVersion, contract, score, label, imputed, outliers, payload, inputPartition, inputOffset, traceparent
     }
 
+    /// Reads what Penstock writes; `reader` everything else, and finds the words for what is wrong.
+    private var canonical = CanonicalPrediction()
     private var reader = FlatJSON()
     private var values = [FlatJSON.Value?](repeating: nil, count: keys.count)
 
     /// Appends the record as a row, or says why it is none.
     mutating func decode(_ bytes: RawSpan, source: Int, into rows: inout SinkRows) throws(FlatJSON.Fault) {
+        guard canonical.read(bytes) else { return try decodeJSON(bytes, source: source, into: &rows) }
+        rows.appendRow(
+            SinkRows.Key(
+                source: source, eventID: canonical.eventID, payloadHash: canonical.payloadHash,
+                inputPartition: canonical.inputPartition, inputOffset: canonical.inputOffset)
+        ) { row in
+            func write(_ range: Range<Int>?) {
+                guard let range else { return row.writeNull() }
+                row.write(bytes: bytes.extracting(range))
+            }
+            row.write(uuid: PostgresUUID(high: canonical.eventID.high, low: canonical.eventID.low))
+            write(canonical.source)
+            write(canonical.id)
+            write(canonical.entity)
+            row.write(timestamp: canonical.eventTime)
+            row.write(timestamp: canonical.publishTime)
+            row.write(timestamp: canonical.ingestTime)
+            row.write(timestamp: canonical.transformTime)
+            row.write(timestamp: canonical.predictTime)
+            write(canonical.model)
+            write(canonical.modelVersion)
+            write(canonical.contract)
+            row.write(canonical.score)
+            row.write(canonical.label)
+            row.write(canonical.imputed)
+            row.write(canonical.outliers)
+            write(canonical.payload)
+            row.write(canonical.inputPartition)
+            row.write(canonical.inputOffset)
+            write(canonical.traceparent)
+        }
+    }
+
+    /// Reads a record of any order and spelling, strictly.
+    mutating func decodeJSON(_ bytes: RawSpan, source: Int, into rows: inout SinkRows) throws(FlatJSON.Fault) {
         for index in values.indices { values[index] = nil }
         // Moved out while the reader is at work, and back in: a copy would cost an allocation per record.
         var values: [FlatJSON.Value?] = []
@@ -203,20 +240,5 @@ struct PredictionDecoder {
 
     private func ascii(_ range: Range<Int>, _ bytes: RawSpan) -> String {
         bytes.extracting(range).withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
-    }
-}
-
-extension EventID {
-    /// Reads the lower-case 8-4-4-4-12 form.
-    init?(canonical text: RawSpan) {
-        guard text.byteCount == 36, text.little(UInt8.self, at: 8) == 0x2d, text.little(UInt8.self, at: 13) == 0x2d,
-            text.little(UInt8.self, at: 18) == 0x2d, text.little(UInt8.self, at: 23) == 0x2d,
-            let first = Hexadecimal.parse(text.extracting(0..<8)),
-            let second = Hexadecimal.parse(text.extracting(9..<13)),
-            let third = Hexadecimal.parse(text.extracting(14..<18)),
-            let fourth = Hexadecimal.parse(text.extracting(19..<23)),
-            let node = Hexadecimal.parse(text.extracting(24..<36))
-        else { return nil }
-        self.init(high: first << 32 | second << 16 | third, low: fourth << 48 | node)
     }
 }

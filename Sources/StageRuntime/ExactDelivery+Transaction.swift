@@ -93,8 +93,11 @@ extension ExactDelivery {
 
     private mutating func landed(_ done: Transaction) {
         let now = RuntimeClock.monotonicMicroseconds
-        let seconds = max(0.001, Double(now - done.openedAt) / 1e6)
-        recentRate = 0.7 * recentRate + 0.3 * Double(done.records) / seconds
+        // By time, not by transaction: short ones and long ones follow each other.
+        let passed = Double(max(1_000, now - max(committedAt, done.openedAt - Self.rateMicroseconds)))
+        let weight = min(1, 2 * passed / Double(Self.rateMicroseconds))
+        recentRate += weight * (Double(done.records) * 1e6 / passed - recentRate)
+        committedAt = now
         transaction = nil
         obstacle = nil
         oversized.removeAll()

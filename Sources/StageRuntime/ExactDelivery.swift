@@ -25,11 +25,16 @@ public struct ExactDelivery: Delivery {
         public var batchesMax = 64
         /// A transaction ends with the micro-batch that brings it to this many input records.
         public var recordsMax = 16_384
-        /// A transaction ends at this age while more input waits: each costs about two milliseconds of the processor's time.
-        public var busyMilliseconds = 60
-        /// A transaction ends at this age when nothing more waits.
+        // The age at which a transaction ends. Each costs about two milliseconds of the processor's time, whatever is in it.
+        /// Nothing more waits.
         public var idleMilliseconds = 2
-        /// Records a second above which the input is busy even when it is drained at times.
+        /// More waits, but little comes.
+        public var briskMilliseconds = 10
+        /// Much comes, and all of it is taken at times.
+        public var busyMilliseconds = 60
+        /// Much comes, and more waits: for what has waited already a longer wait is little.
+        public var backlogMilliseconds = 150
+        /// Records a second from which on it is much.
         public var busyRecordsPerSecond = 20_000
         /// For one request at a transaction's end.
         public var requestMillisecondsMax = 3_000
@@ -92,8 +97,9 @@ public struct ExactDelivery: Delivery {
     var oversized: Set<RecordBatch.Origin> = []
     var news = DeliveryNews()
     var situation = RunnerSituation(isInputDrained: false, holdsCommits: false)
-    /// Records a second in the last transactions.
+    /// Records a second in the last tenths of a second, when a transaction was last committed.
     var recentRate = 0.0
+    var committedAt: Int64 = 0
     var retryAt: Int64 = 0
     public internal(set) var progress: [TopicPartition: Int64] = [:]
     public internal(set) var obstacle: String?
@@ -120,8 +126,16 @@ public struct ExactDelivery: Delivery {
     }
 
     private var ageMilliseconds: Int {
-        situation.isInputDrained && isIdle ? settings.idleMilliseconds : settings.busyMilliseconds
+        switch (isIdle, situation.isInputDrained) {
+        case (true, true): settings.idleMilliseconds
+        case (true, false): settings.briskMilliseconds
+        case (false, true): settings.busyMilliseconds
+        case (false, false): settings.backlogMilliseconds
+        }
     }
+
+    /// How far back the rate looks: what came before a pause says nothing of what comes after it.
+    static let rateMicroseconds: Int64 = 200_000
 
     private var isIdle: Bool { recentRate < Double(settings.busyRecordsPerSecond) }
 
@@ -223,7 +237,9 @@ public struct ExactDelivery: Delivery {
         guard transaction == nil, let producer = writer?.producer else { return transaction != nil }
         do throws(KafkaError) {
             try producer.beginTransaction()
-            transaction = Transaction(openedAt: RuntimeClock.monotonicMicroseconds)
+            let now = RuntimeClock.monotonicMicroseconds
+            transaction = Transaction(openedAt: now)
+            if now - committedAt > Self.rateMicroseconds { recentRate = 0 }
             return true
         } catch {
             try giveUp("a transaction could not be begun", error)

@@ -48,6 +48,32 @@ struct TextTests {
         #expect(parse(text) == nil)
     }
 
+    @Test("Of sixteen hexadecimal digits each character counts, and every other one is refused")
+    func sixteenDigits() {
+        for place in 0..<16 {
+            for byte in UInt8.min...UInt8.max {
+                var text = Array("0123456789abcdef".utf8)
+                text[place] = byte
+                let isDigit = (0x30...0x39).contains(byte) || (0x61...0x66).contains(byte)
+                let expected = isDigit ? UInt64(String(decoding: text, as: UTF8.self), radix: 16) : nil
+                let found = Hexadecimal.parse(text.span.bytes)
+                #expect(found == expected, "\(byte) at \(place)")
+            }
+        }
+        var random = SeededRandom(seed: 21)
+        for _ in 0..<1_000 {
+            let value = random.next()
+            #expect(hexadecimal(Hexadecimal.text(value)) == value)
+            let id = EventID(high: value, low: random.next())
+            let text = Array(id.description.utf8)
+            let (strict, lenient) = (EventID(canonical: text.span.bytes), EventID(reading: text.span.bytes))
+            #expect(strict == id && lenient == id)
+            let upper = Array(id.description.uppercased().utf8)
+            let read = EventID(canonical: upper.span.bytes)
+            #expect(read == nil || upper == text)
+        }
+    }
+
     @Test("Every time is written as Foundation reads it, and read back")
     func roundTrip() throws {
         var random = SeededRandom(seed: 8)

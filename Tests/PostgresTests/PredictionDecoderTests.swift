@@ -1,10 +1,10 @@
 // PredictionDecoderTests: what the sink takes for a prediction.
 
 import EventContracts
-import Postgres
 import StageRuntime
 import Testing
 
+@testable import Postgres
 @testable import SinkStage
 
 @Suite("Prediction decoder") struct PredictionDecoderTests {
@@ -100,6 +100,114 @@ import Testing
             }
             let result = decode(damaged)
             #expect(result.rows == 1 || result.code != nil)
+        }
+    }
+
+    // The macros of Swift Testing take apart what they check, and cannot hold a span.
+    private func read(_ reader: inout CanonicalPrediction, _ bytes: [UInt8]) -> Bool { reader.read(bytes.span.bytes) }
+
+    /// Rows as the sink's reader makes them, and as the reader of any JSON makes them.
+    private func decodeTwice(_ bytes: [UInt8]) -> (rows: [UInt8]?, json: [UInt8]?) {
+        func rows(_ decode: (inout PredictionDecoder, inout SinkRows) throws -> Void) -> [UInt8]? {
+            var decoder = PredictionDecoder()
+            var rows = SinkRows()
+            guard (try? decode(&decoder, &rows)) != nil else { return nil }
+            return rows.writer.bytes
+        }
+        return (
+            rows { decoder, rows in try decoder.decode(bytes.span.bytes, source: 0, into: &rows) },
+            rows { decoder, rows in try decoder.decodeJSON(bytes.span.bytes, source: 0, into: &rows) }
+        )
+    }
+
+    /// A record of random content, and whether it has nothing that needs the reader of any JSON.
+    private func random(_ generator: inout some RandomNumberGenerator) -> (bytes: [UInt8], isPlain: Bool) {
+        func pick<T>(_ values: [T]) -> T { values[Int.random(in: 0..<values.count, using: &generator)] }
+        func word() -> UInt64 { generator.next() >> UInt64.random(in: 0..<64, using: &generator) }
+        let time = Int64.random(in: RFC3339.microsecondsMin...RFC3339.microsecondsMax, using: &generator)
+        let prefix = RecordPrefix(
+            kind: .features, eventID: EventID(high: generator.next(), low: generator.next()), eventTime: time,
+            publishTime: pick([0, time, -1, RFC3339.microsecondsMin]), ingestTime: pick([1, RFC3339.microsecondsMax]),
+            stageTime: time / 2, inputOffset: pick([0, Int64(word() >> 6), 999_999_999_999_999_999]),
+            inputPartition: pick([0, 7, .max]), payloadHash: word(), contractHash: word(),
+            trace: pick([nil, TraceContext(traceHigh: word(), traceLow: 1, span: word() | 1, isSampled: true)]),
+            isIdentifiedByPublisher: true)
+        let texts = ["", "/s", "a-long-source-of-more-than-sixteen-bytes", "é🌊", "w\"q", "b\\", "t\u{1}", "Straße 12"]
+        let (source, id, entity) = (pick(texts), pick(texts), pick(texts))
+        let scores: [Float] = [
+            0, 1, 0.1, Float(0.5).nextUp, -0.0, 123_456.78, Float.random(in: 0..<1, using: &generator), 1e-9,
+        ]
+        let score = pick(scores)
+        var bytes: [UInt8] = []
+        PredictionWriter(model: pick(["m", "housing-dense"]), modelVersion: pick(["1", "2026.11"])).append(
+            Prediction(
+                score: score, label: pick([0, 1, -1, Int(Int32.max), Int(Int32.min)]), imputed: pick([0, 8, 40]),
+                outliers: pick([0, 12])),
+            prefix: prefix, source: Array(source.utf8).span.bytes, id: Array(id.utf8).span.bytes,
+            entity: Array(entity.utf8).span.bytes, predictedAt: time / 3, to: &bytes)
+        let needsEscape = (id.isEmpty ? [entity] : [source, id, entity]).contains { text in
+            text.utf8.contains { $0 < 0x20 || $0 == 0x22 || $0 == 0x5c }
+        }
+        return (bytes, !needsEscape && !score.description.contains("e"))
+    }
+
+    @Test("What Penstock writes is read in one pass, and the reader of any JSON reads the same")
+    func canonical() throws {
+        var generator = SystemRandomNumberGenerator()
+        var plain = 0
+        for _ in 0..<3_000 {
+            let (bytes, isPlain) = random(&generator)
+            var reader = CanonicalPrediction()
+            let isRead = read(&reader, bytes)
+            #expect(isRead || !isPlain, "\(String(decoding: bytes, as: UTF8.self))")
+            plain += isPlain ? 1 : 0
+            let (rows, json) = decodeTwice(bytes)
+            #expect(rows != nil && rows == json, "\(String(decoding: bytes, as: UTF8.self))")
+        }
+        #expect(plain > 300)
+    }
+
+    @Test("A damaged record is the same row to both readers, or none to both")
+    func agreement() {
+        var generator = SystemRandomNumberGenerator()
+        let telling = Array("0123456789abcdefABCDEF-+.eTZ:\"\\{}, tnul".utf8)
+        var read = 0
+        for _ in 0..<20_000 {
+            var (bytes, _) = random(&generator)
+            for _ in 0..<Int.random(in: 1...3, using: &generator) {
+                let place = Int.random(in: 0..<bytes.count, using: &generator)
+                let byte = telling[Int.random(in: 0..<telling.count, using: &generator)]
+                switch Int.random(in: 0..<8, using: &generator) {
+                case 0: bytes.remove(at: place)
+                case 1: bytes.insert(byte, at: place)
+                case 2: bytes[place] = UInt8.random(in: 0...255, using: &generator)
+                default: bytes[place] = byte
+                }
+            }
+            let (rows, json) = decodeTwice(bytes)
+            #expect(rows == json, "\(String(decoding: bytes, as: UTF8.self))")
+            read += rows == nil ? 0 : 1
+        }
+        #expect(read > 1_000)
+    }
+
+    @Test("A date that was seen before is read by its clock alone: each wrong clock is refused, each right one counts")
+    func clocks() throws {
+        var reader = CanonicalPrediction()
+        let isFirstRead = read(&reader, TestEvent(1).json)
+        #expect(isFirstRead)
+        for (text, isRead) in [
+            ("00:00:00.000000Z", true), ("23:59:59.999999Z", true), ("24:00:00.000000Z", false),
+            ("12:60:00.000000Z", false), ("23:59:60.000000Z", false), ("12:00:00.00000:Z", false),
+            ("12:00:00,000000Z", false), ("12:00:00.000000z", false), ("1/:00:00.000000Z", false),
+        ] {
+            let moved = good.replacing(/"event_time":"2021-06-01T[^"]*"/, with: "\"event_time\":\"2021-06-01T\(text)\"")
+            #expect(moved != good)
+            let found = read(&reader, Array(moved.utf8))
+            #expect(found == isRead, "\(text)")
+            guard isRead else { continue }
+            let time = try RFC3339.parse(Array("2021-06-01T\(text)".utf8).span.bytes)
+            #expect(reader.eventTime == time)
         }
     }
 

@@ -272,7 +272,8 @@ struct PathBenchmark {
             guard let port = sink.healthPort, let answer = HealthProbe.get(port: port, path: "/metrics") else {
                 return total
             }
-            return total + Int(Metrics(text: answer.body).sum("penstock_records_consumed_total", ["stage": "sink"]))
+            let name = "penstock_records_consumed_total"
+            return total + Int(Metrics(text: answer.body, named: name).sum(name, ["stage": "sink"]))
         }
     }
 
