@@ -5,6 +5,7 @@ import Logging
 import ModelStore
 import Observability
 import PipelineContract
+import SealedModels
 import SealedStore
 import SecureMemory
 import StageCommand

@@ -104,6 +104,44 @@ struct LoaderTests {
         await server.shutdown()
     }
 
+    @Test("A lost lease wipes every open model, once the batch in hand is done, and lets no batch begin")
+    func lostLease() async throws {
+        let bench = try Bench()
+        let server = try await serve(bench)
+        let sealer = try bench.sealer()
+        let path = try container(bench, sealer)
+        let loader = try loader(bench, port: server.port)
+        try await onBlockingThread {
+            let sealed = try SealedContainer(path: path, trusting: TrustedOwners([bench.owner.publicKey]))
+            try sealer.registerPolicy(at: loader.access.broker)
+            try sealer.register(
+                sealed.header, headerSHA256: sealed.headerDigest, key: try sealed.dataKey(with: bench.owner),
+                at: loader.access.broker, sequence: 10)
+            let models = [try loader.open(path), try loader.open(path)]
+            func isWiped(_ model: SealedModelSource) throws -> Bool {
+                try model.withModelBytes { bytes in bytes.withUnsafeBytes { $0.allSatisfy { $0 == 0 } } }
+            }
+            let gate = LeaseGate()
+            for model in models { gate.hold(model) }
+            #expect(gate.location == path && gate.enter())
+            gate.lose("revoked")
+            #expect(gate.reason == "revoked")
+            for model in models { #expect(try !isWiped(model), "a batch is being processed with it") }
+            gate.leave()
+            for model in models { #expect(try isWiped(model)) }
+            #expect(!gate.enter() && gate.location == nil)
+            let again = try loader.open(path)
+            gate.hold(again)
+            gate.restore()
+            #expect(gate.reason == nil && gate.enter())
+            gate.leave()
+            #expect(try !isWiped(again))
+            gate.lose("cut off")
+            #expect(try isWiped(again), "no batch is being processed")
+        }
+        await server.shutdown()
+    }
+
     @Test("Insecure evidence does not open a model whose owner did not accept it; nobody is asked")
     func sampleNotAllowed() throws {
         let bench = try Bench()
@@ -124,9 +162,15 @@ struct LoaderTests {
         #expect(throws: SealingError.self) { _ = try old.open(path) }
         let plain = try loader(bench, port: port)
         _ = try plain.verify(path)
-        bench.clock.advance(-400)
-        #expect(throws: SealingError.self) { _ = try plain.verify(path) }
-        bench.clock.advance(400)
+        // Within the model's validity before and after, so that only the clock's step back is wrong.
+        bench.clock.advance(1_000)
+        _ = try plain.verify(path)
+        bench.clock.advance(-200)
+        _ = try plain.verify(path)
+        bench.clock.advance(-200)
+        let stepBack = #expect(throws: SealingError.self) { _ = try plain.verify(path) }
+        #expect(stepBack?.code == .expired && stepBack?.message.contains("set back by 400 s") == true)
+        bench.clock.advance(-600)
         let stranger = try Bench()
         try await onBlockingThread {
             let client = try KeyBrokerClient(

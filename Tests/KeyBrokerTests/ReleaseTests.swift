@@ -48,6 +48,10 @@ struct ReleaseTests {
         #expect(
             bench.problem(try bench.attest(second.cookie, nonce: second.nonce, key: key, shown: other))
                 == "AttestationError")
+        let third = try bench.challenge()
+        #expect(
+            bench.problem(try bench.attest(third.cookie, nonce: third.nonce, key: key, named: second.nonce))
+                == "AttestationError")
         #expect(bench.problem(bench.release(cookie: first.cookie)) == "TokenVerifierError")
     }
 

@@ -111,8 +111,11 @@ struct Bench {
         return (String(try #require(answer.cookie).prefix { $0 != ";" }), nonce)
     }
 
+    /// - Parameters:
+    ///   - shown: the key that the request names, if it is another than the one in the evidence.
+    ///   - named: the same for the nonce.
     func attest(
-        _ cookie: String, nonce: String, key: ECPublicKey, shown: ECPublicKey? = nil
+        _ cookie: String, nonce: String, key: ECPublicKey, shown: ECPublicKey? = nil, named: String? = nil
     ) throws -> BrokerResponse {
         let jwk = JSONWebKey.json(key, algorithm: RCAR.keyAlgorithm)
         let reported = try ReportData.make(nonce: nonce, publicKey: jwk)
@@ -120,7 +123,7 @@ struct Bench {
         let body: JSONValue = [
             "init-data": .null,
             "runtime-data": [
-                "nonce": .string(nonce), "tee-pubkey": JSONWebKey.json(shown ?? key, algorithm: RCAR.keyAlgorithm),
+                "nonce": .string(named ?? nonce), "tee-pubkey": JSONWebKey.json(shown ?? key, algorithm: RCAR.keyAlgorithm),
             ], "tee-evidence": ["primary_evidence": evidence, "additional_evidence": ""],
         ]
         return send(BrokerRequest(method: "POST", path: "\(RCAR.root)/attest", cookie: cookie, body: body.canonical))
