@@ -9,7 +9,7 @@ import Cryptography
 /// of it, so that the verdict depends on nothing but the log within the window. A process that was restarted and has
 /// rebuilt the window gives the same verdicts as the one that died.
 ///
-/// Memory: 64 bytes for each record with its share of the index, grown by doubling as records come.
+/// Memory: 72 bytes for each record with its share of the index, grown by doubling as records come.
 struct DuplicateWindow {
     enum Verdict: Equatable {
         case new
@@ -38,14 +38,24 @@ struct DuplicateWindow {
         }
     }
 
+    private struct IndexEntry {
+        /// Of the earliest occurrence of a key, or -1.
+        var slot: Int32
+        /// Bits of the key that do not place it: another key is told apart without a look at its occurrence, which is
+        /// seldom in the processor's caches.
+        var tag: UInt32
+
+        static let free = IndexEntry(slot: -1, tag: 0)
+    }
+
     private let recordsMax: Int64
     private let ageMillisecondsMax: Int64
     /// A ring of occurrences by offset: sequence s stands in slot `s & (slots.count - 1)`.
     private var slots: [Occurrence?]
     private var first = 0
     private var end = 0
-    /// Open addressing with linear probing: slot of the earliest occurrence of a key, or -1.
-    private var index: [Int32]
+    /// Open addressing with linear probing.
+    private var index: [IndexEntry]
     private var newestPublished = Int64.min
 
     private static let slotsMin = 64
@@ -61,7 +71,7 @@ struct DuplicateWindow {
         self.recordsMax = Int64(recordsMax)
         self.ageMillisecondsMax = ageMillisecondsMax
         slots = Array(repeating: nil, count: Self.slotsMin)
-        index = Array(repeating: -1, count: 2 * Self.slotsMin)
+        index = Array(repeating: .free, count: 2 * Self.slotsMin)
     }
 
     var count: Int { end - first }
@@ -84,7 +94,7 @@ struct DuplicateWindow {
     private var newestOffset: Int64? { end > first ? slots[(end - 1) & mask]?.offset : nil }
 
     private func judge(_ occurrence: Occurrence, at place: Int) -> Verdict {
-        var slot = index[place]
+        var slot = index[place].slot
         // The arithmetic saturates, because publishers may set any timestamp.
         let (oldest, overflow) = occurrence.publishedMilliseconds.subtractingReportingOverflow(ageMillisecondsMax)
         while slot >= 0, let earlier = slots[Int(slot)] {
@@ -98,11 +108,14 @@ struct DuplicateWindow {
         return .new
     }
 
+    private static func tag(of key: (UInt64, UInt64)) -> UInt32 { UInt32(truncatingIfNeeded: key.1) }
+
     /// Where the key stands in the index, or the free place where it belongs.
     private func place(of key: (UInt64, UInt64)) -> Int {
         var place = Int(truncatingIfNeeded: key.0) & (index.count - 1)
-        while index[place] >= 0 {
-            if let found = slots[Int(index[place])], found.key == key { return place }
+        let tag = Self.tag(of: key)
+        while index[place].slot >= 0 {
+            if index[place].tag == tag, let found = slots[Int(index[place].slot)], found.key == key { return place }
             place = (place + 1) & (index.count - 1)
         }
         return place
@@ -121,15 +134,15 @@ struct DuplicateWindow {
         entry.last = slot
         slots[Int(slot)] = entry
         end += 1
-        link(slot, at: place ?? self.place(of: entry.key))
+        link(slot, at: place ?? self.place(of: entry.key), key: entry.key)
     }
 
-    private mutating func link(_ slot: Int32, at place: Int) {
-        guard index[place] >= 0 else {
-            index[place] = slot
+    private mutating func link(_ slot: Int32, at place: Int, key: (UInt64, UInt64)) {
+        guard index[place].slot >= 0 else {
+            index[place] = IndexEntry(slot: slot, tag: Self.tag(of: key))
             return
         }
-        let earliest = Int(index[place])
+        let earliest = Int(index[place].slot)
         let latest = Int(slots[earliest]?.last ?? slot)
         slots[latest]?.next = slot
         slots[earliest]?.last = slot
@@ -153,24 +166,24 @@ struct DuplicateWindow {
     /// Takes the oldest record, which is the earliest of its key, out of the index.
     private mutating func unlink(_ slot: Int, _ entry: Occurrence) {
         var hole = place(of: entry.key)
-        guard index[hole] == Int32(slot) else { return }
+        guard index[hole].slot == Int32(slot) else { return }
         if entry.next >= 0 {
             slots[Int(entry.next)]?.last = entry.last
-            index[hole] = entry.next
+            index[hole].slot = entry.next
             return
         }
         // Closes the gap (Knuth, The Art of Computer Programming, volume 3, algorithm 6.4R).
         var probe = hole
         while true {
             probe = (probe + 1) & (index.count - 1)
-            guard index[probe] >= 0, let other = slots[Int(index[probe])] else { break }
+            guard index[probe].slot >= 0, let other = slots[Int(index[probe].slot)] else { break }
             let home = Int(truncatingIfNeeded: other.key.0) & (index.count - 1)
             let isBetween = hole <= probe ? hole < home && home <= probe : hole < home || home <= probe
             if isBetween { continue }
             index[hole] = index[probe]
             hole = probe
         }
-        index[hole] = -1
+        index[hole] = .free
     }
 
     private mutating func grow() {
@@ -188,7 +201,7 @@ struct DuplicateWindow {
 
     private mutating func refill(_ entries: [Occurrence], slotCount: Int) {
         slots = Array(repeating: nil, count: slotCount)
-        index = Array(repeating: -1, count: 2 * slotCount)
+        index = Array(repeating: .free, count: 2 * slotCount)
         (first, end) = (0, 0)
         for entry in entries { append(entry) }
     }

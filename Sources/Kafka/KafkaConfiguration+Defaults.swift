@@ -71,14 +71,14 @@ extension KafkaConfiguration {
     /// Makes a producer transactional. A killed instance keeps read_committed readers waiting until `transaction.timeout.ms`
     /// or until it is back under the same id, so the time-out is short; no record may outlive its transaction.
     ///
-    /// Nothing is visible before the commit, whose flush ends the lingering: until then records gather, so that a partition
-    /// gets one request per transaction and not one per micro-batch. And only failures need a report: the flush waits for
-    /// every acknowledgement anyway.
+    /// The records of a transaction come together at its end. They linger for the millisecond in which their partitions are
+    /// registered, so that each gets one request, and are on their way while the offsets are added. And only failures need a
+    /// report: the flush waits for every acknowledgement anyway.
     public mutating func makeTransactional(_ id: String) throws(KafkaError) {
         try set("transactional.id", id)
         try set("transaction.timeout.ms", "10000")
         try set("delivery.timeout.ms", "10000")
-        try set("linger.ms", "20")
+        try set("linger.ms", "1")
         try set("delivery.report.only.error", "true")
     }
 }

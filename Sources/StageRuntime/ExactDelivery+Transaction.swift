@@ -8,23 +8,25 @@ import Observability
 extension ExactDelivery {
     // MARK: The end
 
-    /// Waits for every acknowledgement, adds the offsets, commits. After a failure the transaction is void or its outcome is
-    /// looked up; `news` tells the runner.
+    /// Hands everything over, adds the offsets, waits for every acknowledgement, commits. After a failure the transaction is
+    /// void or its outcome is looked up; `news` tells the runner.
     mutating func endTransaction() throws(DeliveryFailure) {
         guard let open = transaction, let producer = writer?.producer, let consumer = environment?.consumer else {
             return
         }
         guard !consumer.assignmentLost else { return reinitialize("the assignment was lost") }
-        guard try handOverWaiting(), try isAcknowledged(open, producer) else { return }
-        settings.kills?.pass(.beforeCommit)
+        guard try handOverWaiting() else { return }
         do throws(KafkaError) {
-            // All reports first: librdkafka's own wait inside the commit goes in steps of 10 ms.
+            // While the partitions are registered, which takes as long.
             try producer.sendOffsets(
                 open.offsets(faults: settings.outputs.faults), of: consumer,
                 timeoutMilliseconds: Int32(clamping: settings.requestMillisecondsMax))
         } catch {
             return try giveUp("the offsets could not be added to the transaction", error)
         }
+        // Before the commit: librdkafka's own wait inside it goes in steps of 10 ms.
+        guard try isAcknowledged(open, producer) else { return }
+        settings.kills?.pass(.beforeCommit)
         do throws(KafkaError) {
             try producer.commitTransaction(timeoutMilliseconds: Int32(clamping: settings.requestMillisecondsMax))
         } catch {
@@ -44,9 +46,13 @@ extension ExactDelivery {
     /// - Returns: false when the transaction is void.
     private mutating func handOverWaiting() throws(DeliveryFailure) -> Bool {
         let deadline = RuntimeClock.monotonicMicroseconds + Int64(settings.requestMillisecondsMax) * 1_000
+        let known = oversized
+        let isOversized: ((RecordBatch.Origin) -> Bool)? = known.isEmpty ? nil : { known.contains($0) }
         while let sequence = transaction?.waiting.first, let held = transaction?.batches[sequence] {
-            var next = 0
-            while try handOver(held.output, of: held.batch, from: &next) == .queueFull {
+            var (next, queued) = (0, 0)
+            while try writer?.handOver(
+                held.output, of: held.batch, from: &next, queued: &queued, isOversized: isOversized) != .done
+            {
                 guard RuntimeClock.monotonicMicroseconds < deadline else {
                     reinitialize("the brokers took no more records")
                     return false
@@ -142,7 +148,6 @@ extension ExactDelivery {
     mutating func reinitialize(_ reason: String, restarts: Bool = true) {
         abortQuietly()
         transaction = nil
-        handOver = nil
         phase = .initializing
         obstacle = "a new transactional producer is starting: \(reason)"
         if restarts {

@@ -27,7 +27,7 @@ public struct ExactDelivery: Delivery {
         public var recordsMax = 16_384
         // The age at which a transaction ends. Each costs about two milliseconds of the processor's time, whatever is in it.
         /// Nothing more waits.
-        public var idleMilliseconds = 2
+        public var idleMilliseconds = 1
         /// More waits, but little comes.
         public var briskMilliseconds = 10
         /// Much comes, and all of it is taken at times.
@@ -53,7 +53,9 @@ public struct ExactDelivery: Delivery {
         var ranges: [TopicPartition: OffsetRange] = [:]
         var metadata: [TopicPartition: String] = [:]
         var batches: [Int: Held] = [:]
-        /// Batches that are handed to the producer when the transaction ends, in order.
+        /// Batches that are handed to the producer when the transaction ends, in order. Whenever a partition is new to a
+        /// transaction librdkafka 2.0.2 registers it after a millisecond, during which its main thread spins; all batches
+        /// handed over together cost that once.
         var waiting: [Int] = []
 
         func offsets(faults: Set<RuntimeFault>) -> [KafkaPartition: CommittedOffset] {
@@ -91,8 +93,6 @@ public struct ExactDelivery: Delivery {
     var transaction: Transaction?
     /// Of the transaction whose end was not confirmed, until the new producer is registered.
     var unconfirmed: Transaction?
-    /// Where the handing over of a batch stopped because the producer's queue was full.
-    var handOver: (sequence: Int, next: Int)?
     /// Input records whose output a broker found too large: dead-lettered when they come again.
     var oversized: Set<RecordBatch.Origin> = []
     var news = DeliveryNews()
@@ -182,34 +182,10 @@ public struct ExactDelivery: Delivery {
             return .later(reason: obstacle ?? "the transactional producer is starting")
         }
         guard try beginIfNeeded() else { return .later(reason: obstacle ?? "no transaction could be begun") }
-        if waits(batch) {
-            transaction?.batches[batch.sequence] = Held(batch: batch, output: output)
-            transaction?.waiting.append(batch.sequence)
-            add(batch)
-            return .accepted
-        }
-        var next = handOver?.sequence == batch.sequence ? handOver?.next ?? 0 : 0
-        handOver = nil
         transaction?.batches[batch.sequence] = Held(batch: batch, output: output)
-        if try handOver(output, of: batch, from: &next) == .queueFull {
-            try serveProducer(waitMilliseconds: 10)
-            guard transaction != nil, try handOver(output, of: batch, from: &next) == .done else {
-                handOver = (batch.sequence, next)
-                return .later(
-                    reason: "the producer's queue is full: the brokers take records more slowly than they come")
-            }
-        }
-        guard transaction != nil else { return .later(reason: "the transaction was aborted") }
+        transaction?.waiting.append(batch.sequence)
         add(batch)
         return .accepted
-    }
-
-    /// Whether a batch stays here until the transaction ends. Whenever a partition is new to a transaction librdkafka 2.0.2
-    /// registers it after a millisecond, during which its main thread spins; all batches of a busy transaction handed over
-    /// together cost that once.
-    private func waits(_ batch: ProcessedBatch) -> Bool {
-        guard handOver == nil, let transaction, !batch.records.isEmpty else { return false }
-        return !isIdle || !transaction.waiting.isEmpty
     }
 
     private mutating func add(_ batch: ProcessedBatch) {
@@ -221,16 +197,6 @@ public struct ExactDelivery: Delivery {
                 batch.groupMetadata.indices.contains(index) ? batch.groupMetadata[index] : ""
         }
         transaction?.records += batch.records.count
-    }
-
-    mutating func handOver(
-        _ output: OutputBatch, of batch: ProcessedBatch, from next: inout Int
-    ) throws(DeliveryFailure) -> OutputWriter.Handed {
-        var queued = 0
-        let known = oversized
-        let isOversized: ((RecordBatch.Origin) -> Bool)? = known.isEmpty ? nil : { known.contains($0) }
-        return try writer?.handOver(output, of: batch, from: &next, queued: &queued, isOversized: isOversized)
-            ?? .queueFull
     }
 
     private mutating func beginIfNeeded() throws(DeliveryFailure) -> Bool {
@@ -247,12 +213,8 @@ public struct ExactDelivery: Delivery {
         }
     }
 
-    public mutating func abandon(sequence: Int) {
-        // A part of the batch may be in the transaction: it must not be committed.
-        guard handOver?.sequence == sequence else { return }
-        handOver = nil
-        reinitialize("a batch was given up half-way")
-    }
+    /// A batch is taken whole or not at all.
+    public mutating func abandon(sequence: Int) {}
 
     // MARK: Rounds
 
@@ -265,7 +227,7 @@ public struct ExactDelivery: Delivery {
 
     public mutating func poll(waitMilliseconds: Int) throws(DeliveryFailure) {
         try serveProducer(waitMilliseconds: 0)
-        guard let transaction, handOver == nil else {
+        guard let transaction else {
             if waitMilliseconds > 0 { try serveProducer(waitMilliseconds: waitMilliseconds) }
             return
         }
@@ -291,7 +253,7 @@ public struct ExactDelivery: Delivery {
     ) throws(DeliveryFailure) -> Bool {
         let deadline = RuntimeClock.monotonicMicroseconds + Int64(timeoutMilliseconds) * 1_000
         while true {
-            if transaction != nil, handOver == nil { try endTransaction() }
+            if transaction != nil { try endTransaction() }
             let isResolved = if case .ready = phase { true } else { false }
             if transaction == nil, isResolved || news.restart != nil { return news.restart == nil }
             guard RuntimeClock.monotonicMicroseconds < deadline else { return false }

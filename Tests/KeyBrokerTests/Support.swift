@@ -123,7 +123,8 @@ struct Bench {
         let body: JSONValue = [
             "init-data": .null,
             "runtime-data": [
-                "nonce": .string(named ?? nonce), "tee-pubkey": JSONWebKey.json(shown ?? key, algorithm: RCAR.keyAlgorithm),
+                "nonce": .string(named ?? nonce),
+                "tee-pubkey": JSONWebKey.json(shown ?? key, algorithm: RCAR.keyAlgorithm),
             ], "tee-evidence": ["primary_evidence": evidence, "additional_evidence": ""],
         ]
         return send(BrokerRequest(method: "POST", path: "\(RCAR.root)/attest", cookie: cookie, body: body.canonical))
