@@ -35,6 +35,9 @@ import CRdKafka
         producer = try Producer(configuration: configuration)
     }
 
+    /// Asks over the connections of a producer that is there already.
+    public init(_ producer: Producer) { self.producer = producer }
+
     /// Topics and partition counts of the cluster.
     public func topics(named names: [String]? = nil, timeoutMilliseconds: Int32) throws(KafkaError)
         -> [TopicDescription]
@@ -87,6 +90,53 @@ import CRdKafka
             }
         }
         return outcomes
+    }
+
+    /// One setting of each topic, for instance `max.message.bytes`, as the brokers have it. A topic that they do not
+    /// describe, because it is absent or this client may not ask, is left out.
+    public func setting(
+        _ name: String, of topics: [String], timeoutMilliseconds: Int32
+    ) throws(KafkaError) -> [String: String] {
+        guard !topics.isEmpty else { return [:] }
+        var resources: [OpaquePointer?] = unsafe topics.map {
+            unsafe rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, $0)
+        }
+        defer {
+            for index in unsafe resources.indices { unsafe rd_kafka_ConfigResource_destroy(resources[index]) }
+        }
+        let event = try unsafe request(
+            timeoutMilliseconds: timeoutMilliseconds, operation: RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS
+        ) { options, queue in
+            unsafe resources.withUnsafeMutableBufferPointer { buffer in
+                unsafe rd_kafka_DescribeConfigs(producer.client, buffer.baseAddress, buffer.count, options, queue)
+            }
+        }
+        guard let event else { throw Self.timeout(timeoutMilliseconds) }
+        if let error = event.error(context: "Cannot read the topics' settings") { throw error }
+        var count = 0
+        let answers = unsafe rd_kafka_DescribeConfigs_result_resources(
+            rd_kafka_event_DescribeConfigs_result(event.pointer), &count)
+        var values: [String: String] = [:]
+        for index in 0..<count {
+            // Owned by the event, which is held until the end of the call.
+            guard let answer = unsafe answers?[index],
+                unsafe rd_kafka_ConfigResource_error(answer) == RD_KAFKA_RESP_ERR_NO_ERROR
+            else { continue }
+            let topic = unsafe String(cString: rd_kafka_ConfigResource_name(answer))
+            values[topic] = unsafe Self.value(of: name, in: answer)
+        }
+        return values
+    }
+
+    private static func value(of name: String, in resource: OpaquePointer) -> String? {
+        var count = 0
+        let entries = unsafe rd_kafka_ConfigResource_configs(resource, &count)
+        for index in 0..<count {
+            guard let entry = unsafe entries?[index], unsafe String(cString: rd_kafka_ConfigEntry_name(entry)) == name
+            else { continue }
+            return unsafe rd_kafka_ConfigEntry_value(entry).map { unsafe String(cString: $0) }
+        }
+        return nil
     }
 
     private static func newTopic(_ topic: NewTopic) throws(KafkaError) -> OpaquePointer {

@@ -35,7 +35,7 @@ public struct AtLeastOnceDelivery: Delivery {
         var next = 0
     }
 
-    private let settings: Settings
+    private var settings: Settings
     private let metrics: StageMetrics
     private let logger: Logger
     private var writer: OutputWriter?
@@ -56,9 +56,7 @@ public struct AtLeastOnceDelivery: Delivery {
     public var progress: [TopicPartition: Int64] { tracker.progress }
 
     public mutating func open(_ environment: DeliveryEnvironment) throws(DeliveryFailure) {
-        let writer = try OutputWriter(settings: settings.outputs, environment: environment, metrics: metrics)
-        try writer.waitForTopics()
-        self.writer = writer
+        writer = try OutputWriter.open(&settings.outputs, environment: environment, metrics: metrics, logger: logger)
     }
 
     public mutating func startPositions(of partitions: [TopicPartition]) throws(DeliveryFailure) -> StartAnswer {

@@ -84,7 +84,7 @@ public struct ExactDelivery: Delivery {
         case ready
     }
 
-    let settings: Settings
+    var settings: Settings
     let metrics: StageMetrics
     let logger: Logger
     var environment: DeliveryEnvironment?
@@ -146,9 +146,7 @@ public struct ExactDelivery: Delivery {
             throw DeliveryFailure(.refused, "Transactions need the stage's consumer")
         }
         self.environment = environment
-        let writer = try OutputWriter(settings: settings.outputs, environment: environment, metrics: metrics)
-        try writer.waitForTopics()
-        self.writer = writer
+        writer = try OutputWriter.open(&settings.outputs, environment: environment, metrics: metrics, logger: logger)
         let deadline = RuntimeClock.monotonicMicroseconds + Int64(settings.outputs.startMillisecondsMax) * 1_000
         repeat {
             try serveProducer(waitMilliseconds: 20)

@@ -2,6 +2,8 @@
 
 import EventContracts
 public import Kafka
+import Logging
+import Observability
 
 /// What both Kafka deliveries are told about the stage's outputs.
 public struct OutputSettings: Sendable {
@@ -31,6 +33,8 @@ struct OutputWriter {
     private static let indexBits: UInt64 = 24
     /// Records handed over with one call, at most.
     private static let runMax = 1_024
+    /// librdkafka's `batch.size`.
+    private static let batchBytes = 1_000_000
 
     let settings: OutputSettings
     let producer: Producer
@@ -64,8 +68,37 @@ struct OutputWriter {
         }
     }
 
+    /// A writer whose topics are there, with batches that each of them takes.
+    /// - Parameter settings: get the size of the batches, for later writers.
+    static func open(
+        _ settings: inout OutputSettings, environment: DeliveryEnvironment, metrics: StageMetrics, logger: Logger
+    ) throws(DeliveryFailure) -> OutputWriter {
+        let writer = try OutputWriter(settings: settings, environment: environment, metrics: metrics)
+        try writer.waitForTopics()
+        guard let smaller = writer.smallerBatch() else { return writer }
+        logger.notice(
+            "Batches are made smaller than their usual size, for a topic takes no larger ones (max.message.bytes)",
+            metadata: [LogKey.topic: "\(smaller.topic)", "bytes": "\(smaller.bytes)"])
+        do throws(KafkaError) {
+            try settings.producer.set("batch.size", "\(smaller.bytes)")
+        } catch {
+            throw DeliveryFailure(.refused, "The producer's batches cannot be made smaller: \(error)")
+        }
+        return try OutputWriter(settings: settings, environment: environment, metrics: metrics)
+    }
+
+    /// The smallest `max.message.bytes` of the topics, when the producer's batches may be larger: a broker would refuse a
+    /// whole batch, and with it records that fit. Brokers that do not tell take the usual size.
+    private func smallerBatch() -> (topic: String, bytes: Int)? {
+        let usual = settings.producer["batch.size"].flatMap { Int($0) } ?? Self.batchBytes
+        let found = try? TopicAdministration(producer).setting(
+            "max.message.bytes", of: settings.outputTopics + Array(deadLetterIndices.keys), timeoutMilliseconds: 3_000)
+        let sizes = (found ?? [:]).compactMap { topic, value in Int(value).map { (topic: topic, bytes: $0) } }
+        return sizes.filter { $0.bytes > 0 && $0.bytes < usual }.min { $0.bytes < $1.bytes }
+    }
+
     /// Waits until output and dead-letter topics exist.
-    func waitForTopics() throws(DeliveryFailure) {
+    private func waitForTopics() throws(DeliveryFailure) {
         let deadLetterTopics = inputTopics.map { PipelineTopics.deadLetters(of: $0) }
         do throws(StageFailure) {
             _ = try TopicCheck.wait(

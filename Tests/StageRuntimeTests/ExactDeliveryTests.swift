@@ -22,18 +22,21 @@ final class ExactHarness: Sendable {
     private let directory: TemporaryDirectory
     private let partitions: Int
 
-    init(partitions: Int) async throws {
+    init(partitions: Int, outputSettings: [String: String] = [:]) async throws {
         directory = try TemporaryDirectory()
         broker = try await EmbeddedBroker.start(BrokerOptions(directory: directory.file("log")))
         input = TestBroker.uniqueName("in")
         output = TestBroker.uniqueName("out")
         self.partitions = partitions
-        for topic in [input, output] { try await broker.createTopic(topic, partitions: partitions) }
+        try await broker.createTopic(input, partitions: partitions)
+        try await broker.createTopic(output, partitions: partitions, settings: outputSettings)
         try await broker.createTopic("\(input).dlq", partitions: 1)
     }
 
-    static func with<R>(partitions: Int = 1, _ body: (ExactHarness) async throws -> R) async throws -> R {
-        let harness = try await ExactHarness(partitions: partitions)
+    static func with<R>(
+        partitions: Int = 1, outputSettings: [String: String] = [:], _ body: (ExactHarness) async throws -> R
+    ) async throws -> R {
+        let harness = try await ExactHarness(partitions: partitions, outputSettings: outputSettings)
         do {
             let result = try await body(harness)
             await harness.broker.stop()
@@ -282,6 +285,18 @@ struct ExactDeliveryTests {
             #expect(throws: Never.self) { try outcome?.get() }
             #expect(Set(try harness.read(harness.output).compactMap(\.text)).count == 39)
             #expect(try harness.read("\(harness.input).dlq", partitions: 1).count == 1)
+        }
+    }
+
+    @Test("A topic that takes small batches only gets small ones: no record that fits is refused with others")
+    func smallBatches() async throws {
+        try await ExactHarness.with(outputSettings: ["max.message.bytes": "2000"]) { harness in
+            // Before the stage starts, so that it takes them in full batches.
+            try harness.publish(0..<2_000)
+            let stage = try harness.start { $0.batchesMax = 64 }
+            try await harness.expectEchoes(of: 0..<2_000)
+            try await stage.stop()
+            #expect(try harness.read("\(harness.input).dlq", partitions: 1).isEmpty)
         }
     }
 
