@@ -74,16 +74,25 @@ extension Consumer {
     }
 
     /// Asks the partition's leader for its first offset and the one after its last.
+    ///
+    /// With two look-ups by time, which also take these names for one. `rd_kafka_query_watermark_offsets` sends both requests at
+    /// once and lets the second answer hide the first one's error: a log of which only the end was told is taken for an
+    /// empty one, and a reader who believes that skips everything in it (seen with librdkafka 2.0.2; 2.15 has the same lines).
     public func watermarks(
         _ partition: KafkaPartition, timeoutMilliseconds: Int32
     ) throws(KafkaError) -> Watermarks {
-        var low: Int64 = 0
-        var high: Int64 = 0
-        try KafkaError.check(
-            unsafe rd_kafka_query_watermark_offsets(
-                client, partition.topic, partition.partition, &low, &high, timeoutMilliseconds),
-            "Cannot read the watermarks of \(partition)")
-        return Watermarks(low: low, high: high)
+        func ask(_ place: Int64) throws(KafkaError) -> Int64 {
+            let found = try offsets(forTimes: [partition: place], timeoutMilliseconds: timeoutMilliseconds)[partition]
+            guard let found, found >= 0 else {
+                throw KafkaError(
+                    code: .other, message: "Cannot read the watermarks of \(partition): the broker named no offset",
+                    isRetriable: true)
+            }
+            return found
+        }
+        // The first offset before the last: the log may grow in between.
+        let low = try ask(KafkaOffset.beginning)
+        return Watermarks(low: low, high: max(low, try ask(KafkaOffset.end)))
     }
 
     /// The watermarks as of the last fetch, without asking a broker; nil when nothing was fetched yet. `low` is only

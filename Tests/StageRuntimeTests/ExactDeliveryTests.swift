@@ -300,6 +300,30 @@ struct ExactDeliveryTests {
         }
     }
 
+    @Test("A broker that errs when it is asked for a log's first or last offset never makes a log look empty")
+    func watermarks() async throws {
+        try await ExactHarness.with { harness in
+            try harness.publish(0..<10)
+            let consumer = try Consumer(
+                configuration: try KafkaConfiguration.consumerDefaults(
+                    bootstrapServers: harness.broker.bootstrapServers, group: "watermarks", clientID: "watermarks"))
+            let place = KafkaPartition(topic: harness.input, partition: 0)
+            var (refused, told) = (0, 0)
+            for round in 0..<60 {
+                harness.broker.faults.clear()
+                if round % 3 != 0 { harness.broker.faults.add(.error(ProtocolError(code: 6)), to: .listOffsets) }
+                do throws(KafkaError) {
+                    let found = try consumer.watermarks(place, timeoutMilliseconds: 5_000)
+                    #expect(found.low == 0 && found.high == 10, "round \(round): \(found)")
+                    told += 1
+                } catch {
+                    refused += 1
+                }
+            }
+            #expect(refused >= 1 && told >= 20)
+        }
+    }
+
     @Test("Members come and go under load: partitions move between slots and each record stays once")
     func rebalances() async throws {
         try await ExactHarness.with(partitions: 4) { harness in
