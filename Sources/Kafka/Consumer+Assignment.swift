@@ -37,10 +37,10 @@ extension Consumer {
 
     /// Removes partitions; their prefetched records are dropped.
     public func incrementalUnassign(_ partitions: [KafkaPartition]) throws(KafkaError) {
+        liftPause(partitions)
         let list = PartitionList(partitions)
         let error = unsafe rd_kafka_incremental_unassign(client, list.pointer)
         if let error = unsafe KafkaError(adopting: error, context: "Cannot unassign \(partitions)") { throw error }
-        paused.withLock { $0.subtract(partitions) }
     }
 
     /// Replaces the whole assignment: for manual assignment, or for groups with an eager protocol.
@@ -50,15 +50,22 @@ extension Consumer {
             try registerTopic(partition.topic)
             list.add(partition, offset: offset)
         }
+        liftPause(Array(pausedPartitions))
         try KafkaError.check(
             unsafe rd_kafka_assign(client, list.pointer), "Cannot assign \(partitions.map(\.partition))")
-        paused.withLock { $0.removeAll() }
     }
 
     /// Drops the whole assignment.
     public func unassign() throws(KafkaError) {
+        liftPause(Array(pausedPartitions))
         try KafkaError.check(unsafe rd_kafka_assign(client, nil), "Cannot unassign")
-        paused.withLock { $0.removeAll() }
+    }
+
+    /// The library keeps a pause with the partition, beyond its assignment: one that is not lifted before the partition goes
+    /// keeps it silent when it comes back. Nothing fetched in between arrives, since the unassignment drops it.
+    private func liftPause(_ partitions: [KafkaPartition]) {
+        // A refusal would name partitions that the client does not know, and these are not paused.
+        try? resume(partitions)
     }
 
     /// The partitions paused now.

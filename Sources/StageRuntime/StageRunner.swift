@@ -231,7 +231,8 @@ public final class StageRunner<P: StageProcessor, D: Delivery> where P.Output ==
     private func resumeAll() {
         guard isPaused else { return }
         isPaused = false
-        let partitions = ledgers.map { KafkaPartition($0.partition) }
+        // Not the ledgers: a partition that is being started anew has none yet, and would stay paused.
+        let partitions = consumer.pausedPartitions.sorted { ($0.topic, $0.partition) < ($1.topic, $1.partition) }
         do throws(KafkaError) {
             try consumer.resume(partitions)
             logger.info("Partitions resumed", metadata: [LogKey.partitions: "\(partitions)"])

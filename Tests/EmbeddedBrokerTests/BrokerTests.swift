@@ -79,6 +79,25 @@ struct BrokerTests {
         }
     }
 
+    @Test("A refused fetch is a well-formed answer, and reading goes on after it")
+    func refusedFetch() async throws {
+        try await withBroker { broker in
+            try await broker.createTopic("t", partitions: 1)
+            let notLeader = ProtocolError(code: 6)
+            broker.faults.add(.error(notLeader), to: .fetch, count: 2)
+            try broker.produce(["a", "b"], to: "t")
+            let consumer = try broker.makeConsumer(group: "g")
+            try consumer.incrementalAssign([(KafkaPartition(topic: "t", partition: 0), KafkaOffset.beginning)])
+            var complaints: [String] = []
+            let records = try consumer.collect(2) { event in
+                if case .log(let line) = event, line.facility == "PROTOERR" { complaints.append(line.message) }
+            }
+            #expect(records.map(\.text) == ["a", "b"])
+            #expect(broker.faults.remaining(.fetch) == 0)
+            #expect(complaints.isEmpty)
+        }
+    }
+
     @Test("Readers of committed records see a transaction at its commit, and never an aborted one")
     func transactions() async throws {
         try await withBroker { broker in

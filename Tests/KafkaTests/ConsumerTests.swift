@@ -79,6 +79,23 @@ struct ConsumerTests {
         #expect(try consumer.collect(10).map(\.text) == (10..<20).map { "\($0)" })
     }
 
+    @Test("A pause ends with the assignment: a partition that comes back speaks", arguments: [true, false])
+    func pauseAndReassign(isReplaced: Bool) throws {
+        let broker = try TestBroker()
+        let topic = try broker.makeTopic(partitions: 2)
+        let partition = KafkaPartition(topic: topic, partition: 0)
+        let other = KafkaPartition(topic: topic, partition: 1)
+        try broker.produce((0..<10).map { (nil, "\($0)") }, to: topic, partition: 0)
+        let consumer = try broker.makeConsumer()
+        try consumer.assign([(partition, 0)])
+        #expect(try consumer.collect(10).count == 10)
+        try consumer.pause([partition])
+        if isReplaced { try consumer.assign([(other, 0)]) } else { try consumer.unassign() }
+        #expect(consumer.pausedPartitions.isEmpty)
+        try consumer.assign([(partition, 5), (other, 0)])
+        #expect(try consumer.collect(5).map(\.text) == (5..<10).map { "\($0)" })
+    }
+
     @Test("After a seek the next record is the one sought, though others were prefetched")
     func seek() throws {
         let broker = try TestBroker()

@@ -205,6 +205,40 @@ struct DeliverySeamTests {
         try await stage.stop()
     }
 
+    @Test("A batch refused while the stage is paused is read again, though its start takes a while to settle")
+    func restartWhilePaused() async throws {
+        let harness = try EchoHarness()
+        let store = MemoryStore()
+        let stage = try start(harness, store, rewind: Rewind(recordsMax: 5, ageMillisecondsMax: 3_600_000)) {
+            $0.pauseAfterMilliseconds = 20
+        }
+        #expect(try await stage.becomesReady())
+        try harness.broker.produce((0..<20).map { ("k", "v\($0)") }, to: harness.input)
+        _ = try await TestProgram.waitFor { store.rows.count == 20 ? true : nil }
+        store.state.withLock { $0.isAway = true }
+        try harness.broker.produce((20..<30).map { ("k", "v\($0)") }, to: harness.input)
+        let isPaused = try await TestProgram.waitFor {
+            contains(harness, "penstock_paused_partitions{stage=\"echo\"} 1") ? true : nil
+        }
+        #expect(isPaused == true)
+        store.state.withLock { state in
+            state.isAway = false
+            state.refusals = 1
+            state.isAwayAtStart = true
+        }
+        _ = try await TestProgram.waitFor { store.state.withLock { $0.refusals == 0 } ? true : nil }
+        // Several rounds without a partition being read: the pause ends in one of them.
+        let isResumed = try await TestProgram.waitFor {
+            contains(harness, "penstock_paused_partitions{stage=\"echo\"} 0") ? true : nil
+        }
+        #expect(isResumed == true)
+        store.state.withLock { $0.isAwayAtStart = false }
+        let isDone = try await TestProgram.waitFor { store.rows.count == 30 ? true : nil }
+        #expect(isDone == true)
+        #expect(store.rows == (0..<30).map { "V\($0)" })
+        try await stage.stop()
+    }
+
     @Test("A compare-and-set that misses reads on where the store stands")
     func movedOn() async throws {
         let harness = try EchoHarness()

@@ -91,7 +91,9 @@ struct FetchResponse: WireStruct, Equatable {
         /// nil for readers of uncommitted records.
         var aborted: [Aborted]?
         var preferredReplica: Int32 = -1
-        var records: ByteBuffer?
+        /// Empty, not nil, when there is nothing to read or an error is told: librdkafka takes an absent record set for a
+        /// malformed response (`invalid MessageSetSize -1`).
+        var records: ByteBuffer? = ByteBuffer()
 
         mutating func code(_ coder: inout WireCoder) throws(WireError) {
             try coder.int32(&index)

@@ -90,8 +90,6 @@ extension Broker {
             if error.code == .offsetOutOfRange { answer.highWatermark = log.highWatermark }
         }
         if isolation == .readCommitted, answer.aborted == nil { answer.aborted = [] }
-        // Clients take an absent record set for a malformed one.
-        if answer.records == nil { answer.records = ByteBuffer() }
         found.watched.append((log, wanted.offset))
         return answer
     }
