@@ -17,6 +17,13 @@ extension Consumer {
     /// Whether the current assignment was lost involuntarily; meaningful while a revocation is handled.
     public var assignmentLost: Bool { unsafe rd_kafka_assignment_lost(client) != 0 }
 
+    /// Whether a commit goes out in the name of a member that owns its assignment. After its session timed out, or its member id
+    /// was refused, the client has no name until it has joined again; and a static member that commits without one is fenced by
+    /// itself, which is the end of the client.
+    ///
+    /// Asks the client's main thread: some tens of microseconds.
+    public var isMember: Bool { !assignmentLost && memberID != nil }
+
     /// The member id the group's coordinator gave; nil before the client joined.
     public var memberID: String? {
         guard let text = unsafe rd_kafka_memberid(client) else { return nil }

@@ -133,6 +133,10 @@ extension ExactDelivery {
                     + "and READ on the group (\(error.message))")
         }
         let fatal = writer?.producer.fatalError ?? (error.isFatal ? error : nil)
+        // Not another process: the session timed out between the look at the assignment and the request.
+        if error.name == "FENCED_INSTANCE_ID", fatal == nil, environment?.consumer?.isMember == false {
+            return reinitialize("the assignment was lost")
+        }
         if error.code == .fenced || fatal?.code == .fenced {
             throw DeliveryFailure(
                 .fenced,

@@ -252,8 +252,8 @@ public struct ExactDelivery: Delivery {
         let deadline = RuntimeClock.monotonicMicroseconds + Int64(timeoutMilliseconds) * 1_000
         while true {
             if transaction != nil { try endTransaction() }
-            let isResolved = if case .ready = phase { true } else { false }
-            if transaction == nil, isResolved || news.restart != nil { return news.restart == nil }
+            // A new producer may still be starting: nothing is on its way with it.
+            if transaction == nil, !hasUnconfirmedCommit || news.restart != nil { return news.restart == nil }
             guard RuntimeClock.monotonicMicroseconds < deadline else { return false }
             try serveProducer(waitMilliseconds: 10)
         }

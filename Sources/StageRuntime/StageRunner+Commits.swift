@@ -10,7 +10,8 @@ extension StageRunner {
         let now = RuntimeClock.monotonicMicroseconds
         guard !delivery.commitsGroupOffsets, !rejoin.isUnderWay(now: now) else { return }
         let entries = commits.due(now: now, ledgers: ledgers, progress: delivery.progress)
-        guard !entries.isEmpty else { return }
+        // Without a name in the group there is nothing to commit: the event that takes the partitions is on its way.
+        guard !entries.isEmpty, consumer.isMember else { return }
         // A delivery with a commit of its own passes these points itself.
         let kills = delivery.ownsCommit ? nil : settings.kills
         kills?.pass(.beforeCommit)
@@ -44,7 +45,10 @@ extension StageRunner {
     func commitSynchronously(_ entries: [TopicPartition: GroupCommits.Entry]) throws(StageFailure) -> Bool {
         guard !entries.isEmpty else { return true }
         let now = RuntimeClock.monotonicMicroseconds
-        guard !rejoin.isUnderWay(now: now), now >= retryCommitAt, !delivery.hasUnconfirmedCommit else { return false }
+        guard !rejoin.isUnderWay(now: now), now >= retryCommitAt, !delivery.hasUnconfirmedCommit, consumer.isMember
+        else {
+            return false
+        }
         do throws(KafkaError) {
             try consumer.commit(offsets(entries), timeoutMilliseconds: Int32(clamping: settings.commitMillisecondsMax))
         } catch {

@@ -169,6 +169,8 @@ extension StageRunner {
             loseHand()
             lose(ledgers.map(\.partition))
         }
+        // What was thrown away before is not in flight any more.
+        takeNews()
         let started = RuntimeClock.monotonicMicroseconds
         let isFinished = try finishHand(millisecondsMax: settings.drainMillisecondsMax)
         // What could not be delivered was not committed either: the next owner reads it again.
@@ -176,6 +178,8 @@ extension StageRunner {
         let deadline = started + Int64(settings.drainMillisecondsMax) * 1000
         func rest() -> Int { Int(max(0, deadline - RuntimeClock.monotonicMicroseconds) / 1000) }
         let isDrained = try drain(ledgers.map(\.partition), millisecondsMax: rest())
+        // What was on its way is the next owner's work then; nothing of it is committed.
+        let isLost = consumer.assignmentLost
         // Nothing new shall come in while the last commit is tried.
         pauseAll()
         retryCommitAt = 0
@@ -193,7 +197,7 @@ extension StageRunner {
         processor.forget(partitions)
         leaveGroup(millisecondsMax: settings.requestMillisecondsMax)
         delivery.close()
-        guard isDrained else {
+        guard isDrained || isLost else {
             throw StageFailure(
                 "The outputs of the last batches were not acknowledged within \(settings.drainMillisecondsMax) ms; they are "
                     + "not committed and will be processed again: check the brokers at \(servers)")

@@ -2,6 +2,7 @@
 
 import EmbeddedBroker
 import EventContracts
+import Glibc
 import Kafka
 import Logging
 import Observability
@@ -53,24 +54,47 @@ final class ExactHarness: Sendable {
         return configuration
     }
 
-    func start(
-        _ slot: String = "a", readsHeaders: Bool = false,
-        change: @Sendable (inout ExactDelivery.Settings) -> Void = { _ in },
-        onBatch: @escaping @Sendable ([String]) throws -> Void = { _ in }
-    ) throws -> RunningStage {
+    private func settings(_ slot: String, readsHeaders: Bool) throws -> StageSettings {
         var consumer = try configured(
             KafkaConfiguration.consumerDefaults(
                 bootstrapServers: broker.bootstrapServers, group: group, clientID: slot))
         try consumer.set("session.timeout.ms", "3000")
         try consumer.set("heartbeat.interval.ms", "200")
         try consumer.makeStaticMember("\(group).\(slot)")
-        var producer = try configured(
-            KafkaConfiguration.producerDefaults(bootstrapServers: broker.bootstrapServers, clientID: slot))
-        try producer.makeTransactional("\(group).\(slot)")
         var settings = StageSettings(
             stage: "echo", group: group, instance: slot, inputTopics: [input], readsHeaders: readsHeaders,
             consumer: consumer, batch: BatchLimits(recordsMax: 64, bytesMax: 1 << 20, deadlineMicroseconds: 2_000))
         settings.drainMillisecondsMax = 10_000
+        return settings
+    }
+
+    /// A runner whose delivery keeps the offsets itself and lets the runner commit them to the group.
+    func start(
+        _ slot: String = "a", store: MemoryStore, onBatch: @escaping @Sendable ([String]) throws -> Void
+    ) throws -> RunningStage {
+        var settings = try settings(slot, readsHeaders: false)
+        settings.commitIntervalMilliseconds = 1
+        let metrics = StageMetrics(registry: registry, stage: "echo", group: group)
+        return try RunningStage(settings: settings, metrics: metrics) { [log] _ in
+            (EchoProcessor(log: log, onBatch: onBatch), StoreDelivery(store: store))
+        }
+    }
+
+    /// The next heartbeats are refused, as by a coordinator that forgot the member; returns when the last one was.
+    func forgetMember() async throws {
+        broker.faults.add(.error(.unknownMemberID), to: .heartbeat)
+        _ = try await TestProgram.waitFor { broker.faults.remaining(.heartbeat) == 0 ? true : nil }
+    }
+
+    func start(
+        _ slot: String = "a", readsHeaders: Bool = false,
+        change: @Sendable (inout ExactDelivery.Settings) -> Void = { _ in },
+        onBatch: @escaping @Sendable ([String]) throws -> Void = { _ in }
+    ) throws -> RunningStage {
+        let settings = try settings(slot, readsHeaders: readsHeaders)
+        var producer = try configured(
+            KafkaConfiguration.producerDefaults(bootstrapServers: broker.bootstrapServers, clientID: slot))
+        try producer.makeTransactional("\(group).\(slot)")
         var delivery = ExactDelivery.Settings(
             outputs: OutputSettings(
                 producer: producer, outputTopics: [output], module: "EchoStage", deadLetterStage: .transformation))
@@ -137,6 +161,28 @@ final class ExactHarness: Sendable {
         let line = "penstock_transactions_total{stage=\"echo\",outcome=\"\(outcome)\"} "
         return registry.exposition().split(separator: "\n").first { $0.hasPrefix(line) }
             .flatMap { Int($0.dropFirst(line.count)) } ?? 0
+    }
+}
+
+/// Holds a stage's thread in the middle of its work.
+final class Door: Sendable {
+    private let state = Mutex((isOpen: true, isWaitedAt: false))
+
+    var isWaitedAt: Bool { state.withLock { $0.isWaitedAt } }
+
+    func close() { state.withLock { $0 = (false, false) } }
+    func open() { state.withLock { $0.isOpen = true } }
+
+    /// Returns when the door is open.
+    func pass() {
+        while true {
+            let isOpen = state.withLock { state in
+                if !state.isOpen { state.isWaitedAt = true }
+                return state.isOpen
+            }
+            guard !isOpen else { return }
+            usleep(1_000)
+        }
     }
 }
 
@@ -264,6 +310,54 @@ struct ExactDeliveryTests {
             try harness.publish(50..<100)
             try await harness.expectEchoes(of: 0..<100)
             try await second.stop()
+        }
+    }
+
+    @Test("A stage that the group forgot while it was busy ends in order when it is told to stop, and leaves the work")
+    func forgottenAtStop() async throws {
+        try await ExactHarness.with { harness in
+            let door = Door()
+            let first = try harness.start(onBatch: { _ in door.pass() })
+            #expect(try await first.becomesReady())
+            door.close()
+            try harness.publish(0..<50)
+            _ = try await TestProgram.waitFor { door.isWaitedAt ? true : nil }
+            try await harness.forgetMember()
+            first.control.requestStop()
+            door.open()
+            let outcome = try await first.ended()
+            guard case .success = outcome else {
+                Issue.record("the stage failed: \(String(describing: outcome))")
+                return
+            }
+            #expect(try harness.read(harness.output).isEmpty)
+            let second = try harness.start()
+            try await harness.expectEchoes(of: 0..<50)
+            try await second.stop()
+        }
+    }
+
+    @Test("A stage that the group forgot while it was busy commits nothing in its old name, joins again and goes on")
+    func forgottenWhileBusy() async throws {
+        try await ExactHarness.with { harness in
+            let (door, store) = (Door(), MemoryStore())
+            let stage = try harness.start(store: store, onBatch: { _ in door.pass() })
+            #expect(try await stage.becomesReady())
+            for round in 0..<3 {
+                door.close()
+                try harness.publish(round * 50..<(round + 1) * 50)
+                _ = try await TestProgram.waitFor { door.isWaitedAt ? true : nil }
+                try await harness.forgetMember()
+                door.open()
+                let isDone = try await TestProgram.waitFor { store.rows.count == (round + 1) * 50 ? true : nil }
+                #expect(isDone == true)
+            }
+            let outcome = try await stage.stop()
+            guard case .success = outcome else {
+                Issue.record("the stage failed: \(String(describing: outcome))")
+                return
+            }
+            #expect(store.rows.sorted() == (0..<150).map { "V\($0)" }.sorted())
         }
     }
 
