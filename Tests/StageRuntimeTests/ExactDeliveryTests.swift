@@ -152,7 +152,12 @@ final class ExactHarness: Sendable {
             try watch.lag(ofTopics: [input], timeoutMilliseconds: 5_000).allSatisfy { $0.lag == 0 } ? true : nil
         }
         #expect(isDone == true)
-        let texts = try read(output).compactMap(\.text)
+        // The offsets inside a transaction may be seen before its records are.
+        let found = try await TestProgram.waitFor(timeoutMilliseconds: 10_000) {
+            let texts = try read(output).compactMap(\.text)
+            return texts.count >= range.count ? texts : nil
+        }
+        let texts = try found ?? read(output).compactMap(\.text)
         #expect(texts.count == range.count)
         #expect(Set(texts) == Set(range.map { "V\($0)" }))
     }

@@ -59,7 +59,11 @@ struct GroupLag: Encodable, Sendable {
     static func read(_ topics: PipelineTopics, cluster: ClusterOptions) throws -> [GroupLag] {
         var rows: [GroupLag] = []
         for (group, topic) in groups(topics) {
-            let consumer = try Consumer(configuration: try cluster.consumerConfiguration(group: group))
+            var configuration = try cluster.consumerConfiguration(group: group)
+            // To the end of the log, open transactions included. The offsets inside a transaction may be seen before its records
+            // are: to a reader of committed records the stage before would be done, and this one have nothing to do.
+            try configuration.set("isolation.level", "read_uncommitted")
+            let consumer = try Consumer(configuration: configuration)
             let timeout = TopicReader.requestMilliseconds
             let partitions = try consumer.topics(named: [topic], timeoutMilliseconds: timeout).flatMap(\.partitions)
             let committed = try consumer.committed(partitions, timeoutMilliseconds: timeout)
