@@ -19,28 +19,33 @@ public struct EventRecordEncoder: Sendable {
     /// Appends the head of a body: counts, validity and numbers of one row. A missing number is written as 0.
     public func appendBody(numeric: Span<Double>, validity: Span<UInt8>, to bytes: inout [UInt8]) {
         precondition(numeric.count == numericCount && validity.count == numericCount, "a row of another schema")
-        bytes.appendLittleEndian(UInt16(numericCount))
-        bytes.appendLittleEndian(UInt16(textCount))
-        RecordBody.append(bits: validity, to: &bytes)
-        for index in 0..<numericCount {
-            bytes.appendLittleEndian(validity[index] == 0 ? 0 : numeric[index].bitPattern)
+        bytes.append(atMost: 4 + RecordBody.bitBytes(numericCount) + 8 * numericCount) { cursor in
+            cursor.put(littleEndian: UInt16(numericCount))
+            cursor.put(littleEndian: UInt16(textCount))
+            RecordBody.put(bits: validity, to: &cursor)
+            for index in 0..<numericCount {
+                cursor.put(littleEndian: validity[index] == 0 ? 0 : numeric[index].bitPattern)
+            }
         }
     }
 
     /// Appends the next text field of the body; nil stands for missing.
     public func appendText(_ text: RawSpan?, to bytes: inout [UInt8]) {
         guard let text else { return bytes.appendLittleEndian(RecordBody.missingText) }
-        RecordBody.append(text: text, to: &bytes)
+        bytes.append(atMost: 2 + text.byteCount) { RecordBody.put(text: text, to: &$0) }
     }
 
     /// Appends a whole record. `source` and `id` are empty when the publisher gave none.
     public func append(
         prefix: RecordPrefix, source: RawSpan, id: RawSpan, body: RawSpan, to bytes: inout [UInt8]
     ) {
-        prefix.append(to: &bytes)
-        RecordBody.append(text: source, to: &bytes)
-        RecordBody.append(text: id, to: &bytes)
-        bytes.append(copying: body)
+        let room = RecordPrefix.byteCount + 4 + source.byteCount + id.byteCount + body.byteCount
+        bytes.append(atMost: room) { cursor in
+            prefix.put(to: &cursor)
+            RecordBody.put(text: source, to: &cursor)
+            RecordBody.put(text: id, to: &cursor)
+            cursor.put(body)
+        }
     }
 }
 
@@ -64,14 +69,16 @@ public struct EventRecordDecoder: Sendable {
     public func decode(_ batch: RecordBatch, into columns: inout EventColumns, malformed: inout [MalformedRow]) {
         precondition(
             columns.numericCount == numericCount && columns.textCount == textCount, "columns of another schema")
+        columns.makeRoom(rows: batch.count)
         for index in 0..<batch.count {
             do {
                 try decode(index, of: batch, into: &columns)
             } catch {
-                columns.truncate()
+                // What it left in its row, the next one overwrites.
                 malformed.append(MalformedRow(source: index, error: error))
             }
         }
+        columns.truncate()
     }
 
     private func decode(
@@ -96,27 +103,43 @@ public struct EventRecordDecoder: Sendable {
     ) throws(RecordFormatError) {
         try RecordBody.readCount(bytes, &position, expected: numericCount, "numeric fields")
         try RecordBody.readCount(bytes, &position, expected: textCount, "text fields")
-        let row = columns.validity.count
-        try RecordBody.readBits(bytes, &position, count: numericCount, into: &columns.validity, "validity bits")
+        let (row, bits) = (columns.rowCount, position)
+        try RecordBody.readBits(
+            bytes, &position, count: numericCount, row: row, of: &columns.validity, "validity bits")
         try RecordBody.need(8 * numericCount, at: position, of: bytes, "numbers")
-        for index in 0..<numericCount {
-            let value = Double(bitPattern: bytes.little(UInt64.self, at: position + 8 * index))
-            guard value.isFinite, columns.validity[row + index] != 0 || value.bitPattern == 0 else {
-                throw RecordBody.malformed("numeric field \(index) is not finite, or missing with a value")
-            }
-            columns.numeric.append(value)
-        }
+        try decodeNumbers(bytes, at: position, validityAt: bits, row: row, into: &columns)
         position += 8 * numericCount
-        for _ in 0..<textCount {
+        for index in 0..<textCount {
             let text = try RecordBody.readText(bytes, &position, mayBeMissing: true, "text field")
-            columns.texts.append(text.shifted(by: start))
+            columns.texts[row * textCount + index] = text.shifted(by: start)
         }
         try RecordBody.checkEnd(bytes, position)
+    }
+
+    private func decodeNumbers(
+        _ bytes: RawSpan, at position: Int, validityAt bits: Int, row: Int, into columns: inout EventColumns
+    ) throws(RecordFormatError) {
+        let start = row * numericCount
+        var numeric = columns.numeric.mutableSpan
+        for index in 0..<numericCount {
+            let value = Double(bitPattern: bytes.little(UInt64.self, at: position + 8 * index))
+            guard value.isFinite, RecordBody.bit(index, of: bytes, at: bits) != 0 || value.bitPattern == 0 else {
+                throw RecordBody.malformed("numeric field \(index) is not finite, or missing with a value")
+            }
+            numeric[start + index] = value
+        }
     }
 }
 
 extension EventColumns {
-    /// Drops what a record that turned out malformed has left behind.
+    /// Room for so many more rows, which `truncate` takes back as far as no row was added.
+    fileprivate mutating func makeRoom(rows: Int) {
+        let count = rowCount + rows
+        numeric.append(contentsOf: repeatElement(0, count: count * numericCount - numeric.count))
+        validity.append(contentsOf: repeatElement(0, count: count * numericCount - validity.count))
+        texts.append(contentsOf: repeatElement(.null, count: count * textCount - texts.count))
+    }
+
     fileprivate mutating func truncate() {
         numeric.removeLast(numeric.count - rowCount * numericCount)
         validity.removeLast(validity.count - rowCount * numericCount)

@@ -18,14 +18,17 @@ public struct FeatureRecordEncoder: Sendable {
         precondition(
             values.count == featureCount && imputed.count == featureCount && outliers.count == featureCount,
             "a row of another contract")
-        prefix.append(to: &bytes)
-        RecordBody.append(text: source, to: &bytes)
-        RecordBody.append(text: id, to: &bytes)
-        bytes.appendLittleEndian(UInt16(featureCount))
-        RecordBody.append(bits: imputed, to: &bytes)
-        RecordBody.append(bits: outliers, to: &bytes)
-        for index in 0..<featureCount {
-            bytes.appendLittleEndian(values[index].bitPattern)
+        let room =
+            RecordPrefix.byteCount + 6 + source.byteCount + id.byteCount + 2 * RecordBody.bitBytes(featureCount)
+            + 4 * featureCount
+        bytes.append(atMost: room) { cursor in
+            prefix.put(to: &cursor)
+            RecordBody.put(text: source, to: &cursor)
+            RecordBody.put(text: id, to: &cursor)
+            cursor.put(littleEndian: UInt16(featureCount))
+            RecordBody.put(bits: imputed, to: &cursor)
+            RecordBody.put(bits: outliers, to: &cursor)
+            for index in 0..<featureCount { cursor.put(littleEndian: values[index].bitPattern) }
         }
     }
 }
@@ -47,14 +50,16 @@ public struct FeatureRecordDecoder: Sendable {
     /// Appends every valid record to `columns`, in order, and every other one to `malformed`.
     public func decode(_ batch: RecordBatch, into columns: inout FeatureColumns, malformed: inout [MalformedRow]) {
         precondition(columns.featureCount == featureCount, "columns of another contract")
+        columns.makeRoom(rows: batch.count)
         for index in 0..<batch.count {
             do {
                 try decode(index, of: batch, into: &columns)
             } catch {
-                columns.truncate()
+                // What it left in its row, the next one overwrites.
                 malformed.append(MalformedRow(source: index, error: error))
             }
         }
+        columns.truncate()
     }
 
     private func decode(
@@ -68,10 +73,11 @@ public struct FeatureRecordDecoder: Sendable {
             var position = RecordPrefix.byteCount
             let identity = try RecordBody.readIdentity(bytes, &position)
             try RecordBody.readCount(bytes, &position, expected: featureCount, "features")
+            let row = columns.rowCount
             try RecordBody.readBits(
-                bytes, &position, count: featureCount, into: &columns.imputed, "imputed bits")
+                bytes, &position, count: featureCount, row: row, of: &columns.imputed, "imputed bits")
             try RecordBody.readBits(
-                bytes, &position, count: featureCount, into: &columns.outliers, "outlier bits")
+                bytes, &position, count: featureCount, row: row, of: &columns.outliers, "outlier bits")
             try decodeValues(bytes, &position, into: &columns)
             try RecordBody.checkEnd(bytes, position)
             columns.sources.append(index)
@@ -84,17 +90,26 @@ public struct FeatureRecordDecoder: Sendable {
         _ bytes: RawSpan, _ position: inout Int, into columns: inout FeatureColumns
     ) throws(RecordFormatError) {
         try RecordBody.need(4 * featureCount, at: position, of: bytes, "features")
+        let start = columns.rowCount * featureCount
+        var values = columns.values.mutableSpan
         for index in 0..<featureCount {
             let value = Float(bitPattern: bytes.little(UInt32.self, at: position + 4 * index))
             guard value.isFinite else { throw RecordBody.malformed("feature \(index) is not finite") }
-            columns.values.append(value)
+            values[start + index] = value
         }
         position += 4 * featureCount
     }
 }
 
 extension FeatureColumns {
-    /// Drops what a record that turned out malformed has left behind.
+    /// Room for so many more rows, which `truncate` takes back as far as no row was added.
+    fileprivate mutating func makeRoom(rows: Int) {
+        let count = (rowCount + rows) * featureCount
+        values.append(contentsOf: repeatElement(0, count: count - values.count))
+        imputed.append(contentsOf: repeatElement(0, count: count - imputed.count))
+        outliers.append(contentsOf: repeatElement(0, count: count - outliers.count))
+    }
+
     fileprivate mutating func truncate() {
         values.removeLast(values.count - rowCount * featureCount)
         imputed.removeLast(imputed.count - rowCount * featureCount)

@@ -86,7 +86,7 @@ public struct PredictionWriter: Sendable {
     /// The names, the numbers at their longest and all that has one length: 340, 5 x 27, 36, 2 x 16, 15, 5 x 20 and 57 bytes.
     private static let fixedBytesMax = 768
 
-    private static func put(source: RawSpan, id: RawSpan, to text: inout TextCursor) {
+    private static func put(source: RawSpan, id: RawSpan, to text: inout ByteCursor) {
         guard id.byteCount > 0 else { return text.put(#","source":null,"id":null"#) }
         text.put(#","source":"#)
         text.putJSON(source)
@@ -94,12 +94,12 @@ public struct PredictionWriter: Sendable {
         text.putJSON(id)
     }
 
-    private static func put(entity: RawSpan?, to text: inout TextCursor) {
+    private static func put(entity: RawSpan?, to text: inout ByteCursor) {
         guard let entity, entity.isUTF8, !entity.hasZeroByte else { return text.put("null") }
         text.putJSON(entity)
     }
 
-    private static func put(trace: TraceContext?, to text: inout TextCursor) {
+    private static func put(trace: TraceContext?, to text: inout ByteCursor) {
         guard let trace else { return text.put("null") }
         text.put(0x22)
         text.put(trace)

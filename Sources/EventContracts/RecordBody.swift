@@ -21,22 +21,27 @@ enum RecordBody {
     static func malformed(_ message: String) -> RecordFormatError { RecordFormatError(.malformedRecord, message) }
 
     /// u16 length and bytes.
-    static func append(text: RawSpan, to bytes: inout [UInt8]) {
+    @inline(__always)
+    static func put(text: RawSpan, to cursor: inout ByteCursor) {
         precondition(text.byteCount <= textBytesMax, "a text of an internal record is too long")
-        bytes.appendLittleEndian(UInt16(text.byteCount))
-        bytes.append(copying: text)
+        cursor.put(littleEndian: UInt16(text.byteCount))
+        cursor.put(text)
     }
 
+    /// Bytes that `put(bits:)` writes for so many flags.
+    static func bitBytes(_ count: Int) -> Int { (count + 7) / 8 }
+
     /// ceil(n/8) bytes; bit f%8 of byte f/8 is set where `flags[f]` is not 0.
-    static func append(bits flags: Span<UInt8>, to bytes: inout [UInt8]) {
+    @inline(__always)
+    static func put(bits flags: Span<UInt8>, to cursor: inout ByteCursor) {
         var byte: UInt8 = 0
         for index in 0..<flags.count {
-            if flags[index] != 0 { byte |= 1 << UInt8(index % 8) }
-            guard index % 8 == 7 else { continue }
-            bytes.append(byte)
+            byte |= (flags[index] == 0 ? 0 : 1) << UInt8(truncatingIfNeeded: index & 7)
+            guard index & 7 == 7 else { continue }
+            cursor.put(byte)
             byte = 0
         }
-        if flags.count % 8 != 0 { bytes.append(byte) }
+        if flags.count & 7 != 0 { cursor.put(byte) }
     }
 
     static func need(_ count: Int, at position: Int, of bytes: RawSpan, _ what: StaticString) throws(RecordFormatError)
@@ -74,18 +79,23 @@ enum RecordBody {
         return RecordBatch.Slice(start: range.lowerBound, length: range.count)
     }
 
-    /// Appends one byte (0 or 1) per bit. The spare bits of the last byte must be 0.
+    /// Bit `index` of those at `position`, 0 or 1.
+    @inline(__always)
+    static func bit(_ index: Int, of bytes: RawSpan, at position: Int) -> UInt8 {
+        (bytes.little(UInt8.self, at: position + (index >> 3)) >> UInt8(truncatingIfNeeded: index & 7)) & 1
+    }
+
+    /// Reads one byte (0 or 1) per bit into row `row` of `flags`. The spare bits of the last byte must be 0.
     static func readBits(
-        _ bytes: RawSpan, _ position: inout Int, count: Int, into flags: inout [UInt8], _ what: StaticString
+        _ bytes: RawSpan, _ position: inout Int, count: Int, row: Int, of flags: inout [UInt8], _ what: StaticString
     ) throws(RecordFormatError) {
-        let length = (count + 7) / 8
+        let length = bitBytes(count)
         try need(length, at: position, of: bytes, what)
         if count % 8 != 0, bytes.little(UInt8.self, at: position + length - 1) >> UInt8(count % 8) != 0 {
             throw malformed("the \(what) have a bit beyond the last field")
         }
-        for index in 0..<count {
-            flags.append(bytes.little(UInt8.self, at: position + index / 8) >> UInt8(index % 8) & 1)
-        }
+        var target = flags.mutableSpan
+        for index in 0..<count { target[row * count + index] = bit(index, of: bytes, at: position) }
         position += length
     }
 

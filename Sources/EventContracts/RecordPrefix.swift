@@ -82,10 +82,13 @@ public struct RecordPrefix: Sendable, Equatable {
     private static let flagSampled: UInt16 = 2
     private static let flagPublisherID: UInt16 = 4
 
-    public func append(to bytes: inout [UInt8]) {
+    public func append(to bytes: inout [UInt8]) { bytes.append(atMost: Self.byteCount) { put(to: &$0) } }
+
+    @inline(__always)
+    func put(to cursor: inout ByteCursor) {
         var flags: UInt16 = isIdentifiedByPublisher ? Self.flagPublisherID : 0
         if let trace { flags |= Self.flagTrace | (trace.isSampled ? Self.flagSampled : 0) }
-        // The prefix is 14 words, put together in registers and appended at once.
+        // The prefix is 14 words, put together in registers and copied at once.
         var words = InlineArray<14, UInt64>(repeating: 0)
         words[0] =
             UInt64(Self.formatVersion) | UInt64(kind.rawValue) << 8 | UInt64(flags) << 16 | UInt64(Self.byteCount) << 32
@@ -103,7 +106,7 @@ public struct RecordPrefix: Sendable, Equatable {
         words[12] = (trace?.traceLow ?? 0).byteSwapped
         words[13] = (trace?.span ?? 0).byteSwapped
         for index in words.indices { words[index] = words[index].littleEndian }
-        bytes.append(copying: words.span.bytes)
+        cursor.put(words.span.bytes)
     }
 
     /// Reads the prefix at the start of `bytes`.

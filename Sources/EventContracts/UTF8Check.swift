@@ -5,9 +5,13 @@ extension RawSpan {
     public var isUTF8: Bool {
         var index = 0
         while index < byteCount {
-            if index + 8 <= byteCount, little(UInt64.self, at: index) & 0x8080_8080_8080_8080 == 0 {
-                index += 8
-                continue
+            if byteCount >= 8 {
+                // The last eight bytes when fewer are left: those before them are well-formed, or these are not all ASCII.
+                let word = little(UInt64.self, at: Swift.min(index, byteCount - 8))
+                if word & 0x8080_8080_8080_8080 == 0 {
+                    index += 8
+                    continue
+                }
             }
             guard let length = scalarLength(at: index) else { return false }
             index += length
@@ -18,8 +22,10 @@ extension RawSpan {
     /// Whether the bytes stand in a JSON string as they are: no quotation mark, backslash or character below U+0020.
     var isPlainJSON: Bool {
         var index = 0
-        while index + 8 <= byteCount {
-            if SpecialBytes.inJSONString(little(UInt64.self, at: index)) != 0 { return false }
+        while byteCount >= 8, index < byteCount {
+            // The last eight bytes when fewer are left.
+            let word = little(UInt64.self, at: Swift.min(index, byteCount - 8))
+            if SpecialBytes.inJSONString(word) != 0 { return false }
             index += 8
         }
         while index < byteCount {
@@ -33,7 +39,14 @@ extension RawSpan {
     /// Whether a control character (U+0000-001F, U+007F-009F) is among the characters of valid UTF-8. CloudEvents
     /// forbids them in attributes, and PostgreSQL cannot store U+0000 in a text.
     public var hasControlCharacter: Bool {
-        for index in 0..<byteCount {
+        var start = 0
+        while byteCount >= 8, start < byteCount {
+            // The last eight bytes when fewer are left.
+            let word = little(UInt64.self, at: Swift.min(start, byteCount - 8))
+            guard SpecialBytes.inText(word) == 0 else { break }
+            start += 8
+        }
+        for index in stride(from: start, to: byteCount, by: 1) {
             let byte = little(UInt8.self, at: index)
             if byte < 0x20 || byte == 0x7f { return true }
             guard byte == 0xc2, index + 1 < byteCount else { continue }
@@ -71,6 +84,17 @@ extension RawSpan {
 
 /// Finding a byte among eight at a time (SWAR).
 public enum SpecialBytes {
+    /// Not 0 when a byte of the word may begin a control character: one below 0x20, 0x7f or 0xc2, the first byte of
+    /// U+0080-009F. As in `inJSONString`, bits above the lowest one set may be wrong by a carry.
+    @inline(__always)
+    static func inText(_ word: UInt64) -> UInt64 {
+        let ones: UInt64 = 0x0101_0101_0101_0101
+        let delete = word ^ (ones &* 0x7f)
+        let lead = word ^ (ones &* 0xc2)
+        return (((word &- (ones &* 0x20)) & ~word) | ((delete &- ones) & ~delete) | ((lead &- ones) & ~lead))
+            & 0x8080_8080_8080_8080
+    }
+
     /// Not 0 when a byte of the word ends or breaks the plain part of a JSON string: a quotation mark, a backslash or one
     /// below 0x20. The lowest bit set is the top bit of the first such byte; bits above it may be wrong by a carry.
     @inlinable

@@ -68,11 +68,22 @@ struct Intake {
     }
 
     private mutating func add(_ message: borrowing Message, offset: Int64, ledger index: Int, now: Int64) -> Step {
-        let partition = ledgers[index].partition
+        let readsHeaders = readsHeaders
         let bytes = message.byteCount
-        let chunk = ledgers[index].chunk(at: offset)
-        var isNew = false
         let open = hand.count - 1
+        // Most records follow one of their partition and belong to no search. A look at the ledger as a whole would count
+        // references for each of them.
+        let isSuspicious = ledgers[index].crashGuard.isSuspicious
+        if open >= 0, !isSuspicious, hand[open].isContinued(by: message.place, bytes: bytes) {
+            hand[open].extend(offset: offset) { records in Self.copy(message, withHeaders: readsHeaders, into: &records)
+            }
+            ledgers[index].collected(offset: offset)
+            ledgers[index].receivedAt = now
+            return hand[open].isFull ? .batchClosed : .taken
+        }
+        let partition = ledgers[index].partition
+        let chunk = isSuspicious ? ledgers[index].chunk(at: offset) : nil
+        var isNew = false
         if open < 0 || !hand[open].admits(partition: partition, offset: offset, bytes: bytes, partitionChunk: chunk) {
             isNew = open >= 0
             closeLast(now: RuntimeClock.monotonicMicroseconds)
@@ -80,9 +91,9 @@ struct Intake {
         }
         let last = hand.count - 1
         let openedAt = hand[last].count == 0 ? RuntimeClock.monotonicMicroseconds : 0
-        let readsHeaders = readsHeaders
         hand[last].add(
-            partition: partition, offset: offset, start: ledgers[index].collectedEnd, now: openedAt
+            partition: partition, place: message.place, offset: offset, start: ledgers[index].collectedEnd,
+            now: openedAt
         ) { records in Self.copy(message, withHeaders: readsHeaders, into: &records) }
         ledgers[index].collected(offset: offset)
         ledgers[index].receivedAt = now
@@ -109,6 +120,11 @@ struct Intake {
         hand[last].close(now: now)
         lastSize = (hand[last].records.count, hand[last].records.byteCount)
     }
+}
+
+extension Message {
+    /// Which partition the record is of, as numbers.
+    fileprivate var place: MicroBatch.Place { MicroBatch.Place(topicIndex: topicIndex, partition: partition) }
 }
 
 extension PartitionLedger {

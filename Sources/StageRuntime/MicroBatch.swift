@@ -35,6 +35,12 @@ struct MicroBatch {
         var records: Int
     }
 
+    /// A partition as its records name it: numbers only, which cost less to compare and to pass than a name.
+    struct Place: Equatable {
+        var topicIndex: Int
+        var partition: Int32
+    }
+
     let limits: BatchLimits
     /// Set when the batch is one chunk of a suspicious partition.
     let chunk: Chunk?
@@ -42,6 +48,7 @@ struct MicroBatch {
     private(set) var stretches: [Stretch] = []
     /// Of the record added last.
     private var lastStretch = 0
+    private var lastPlace: Place?
     private(set) var openedAt: Int64 = 0
     private(set) var closedAt: Int64 = 0
     private(set) var isClosed = false
@@ -69,12 +76,27 @@ struct MicroBatch {
         return count == 0 || (count < limits.recordsMax && records.byteCount + bytes <= limits.bytesMax)
     }
 
+    /// Whether a record of a partition in normal mode may join that follows one of its partition.
+    func isContinued(by place: Place, bytes: Int) -> Bool {
+        !isClosed && chunk == nil && lastPlace == place && count < limits.recordsMax
+            && records.byteCount + bytes <= limits.bytesMax
+    }
+
+    /// Adds a record that `isContinued` let in; `write` appends it to the records.
+    mutating func extend(offset: Int64, _ write: (inout RecordBatch) -> Void) {
+        write(&records)
+        stretches[lastStretch].range.end = offset + 1
+        stretches[lastStretch].records += 1
+    }
+
     /// Adds a record that `admits` let in; `write` appends it to the records.
     /// - Parameter start: where the partition's batch starts when this is its first record here: the end of the last one.
     mutating func add(
-        partition: TopicPartition, offset: Int64, start: Int64, now: Int64, _ write: (inout RecordBatch) -> Void
+        partition: TopicPartition, place: Place, offset: Int64, start: Int64, now: Int64,
+        _ write: (inout RecordBatch) -> Void
     ) {
         if records.isEmpty { openedAt = now }
+        lastPlace = place
         write(&records)
         // Records come in runs of one partition; else a scan beats a dictionary, for an instance owns few of them.
         if lastStretch < stretches.count, stretches[lastStretch].range.partition == partition {

@@ -1,8 +1,9 @@
 // TextTests: date-times, hexadecimal, trace context, UTF-8 and JSON text.
 
-import EventContracts
 import Foundation
 import Testing
+
+@testable import EventContracts
 
 @Suite("Texts")
 struct TextTests {
@@ -11,7 +12,9 @@ struct TextTests {
     private func trace(_ text: String) -> TraceContext? { TraceContext(traceparent: Array(text.utf8).span.bytes) }
     private func hexadecimal(_ text: String) -> UInt64? { Hexadecimal.parse(Array(text.utf8).span.bytes) }
     private func isUTF8(_ bytes: [UInt8]) -> Bool { bytes.span.bytes.isUTF8 }
-    private func hasControl(_ text: String) -> Bool { Array(text.utf8).span.bytes.hasControlCharacter }
+    private func isPlainJSON(_ bytes: [UInt8]) -> Bool { bytes.span.bytes.isPlainJSON }
+    private func hasControl(_ bytes: [UInt8]) -> Bool { bytes.span.bytes.hasControlCharacter }
+    private func hasControl(_ text: String) -> Bool { hasControl(Array(text.utf8)) }
 
     @Test(
         "A date-time is read to the microsecond",
@@ -155,6 +158,31 @@ struct TextTests {
     func controlCharacters() {
         for text in ["\u{0}", "a\u{1f}", "\u{7f}", "é\u{85}"] { #expect(hasControl(text)) }
         for text in ["", "a b", "é", "\u{a0}", "日本"] { #expect(!hasControl(text)) }
+    }
+
+    @Test("A byte that matters is found wherever it stands, also where eight are looked at together")
+    func everyPlace() {
+        for length in 1...27 {
+            for place in 0..<length {
+                for byte in UInt8.min...UInt8.max {
+                    var bytes = [UInt8](repeating: 0x61, count: length)
+                    bytes[place] = byte
+                    let isPlain = byte >= 0x20 && byte != 0x22 && byte != 0x5c
+                    let found = (isPlainJSON(bytes), isUTF8(bytes), hasControl(bytes))
+                    // 0xc2 is followed by 0x61, which makes no character, or by nothing.
+                    let isControl = byte < 0x20 || byte == 0x7f || (byte == 0xc2 && place < length - 1)
+                    guard found != (isPlain, byte < 0x80, isControl) else { continue }
+                    Issue.record("\(byte) at \(place) of \(length): \(found)")
+                }
+                guard place > 0 else { continue }
+                for byte in UInt8(0x80)...0xbf {
+                    var bytes = [UInt8](repeating: 0x61, count: length)
+                    (bytes[place - 1], bytes[place]) = (0xc2, byte)
+                    guard !isUTF8(bytes) || hasControl(bytes) != (byte < 0xa0) else { continue }
+                    Issue.record("c2 \(byte) at \(place) of \(length)")
+                }
+            }
+        }
     }
 
     @Test("Numbers are written as Swift writes them")

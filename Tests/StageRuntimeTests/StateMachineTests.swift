@@ -239,10 +239,16 @@ struct MicroBatchTests {
     private func add(_ batch: inout MicroBatch, _ partition: Int32, _ offset: Int64, bytes: Int = 10, now: Int64 = 0) {
         let start = batch.stretches.first { $0.range.partition == place(partition) }?.range.end ?? offset
         let value = [UInt8](repeating: 1, count: bytes)
-        batch.add(partition: place(partition), offset: offset, start: start, now: now) { records in
+        func write(_ records: inout RecordBatch) {
             records.append(
                 origin: .init(topicIndex: 0, partition: partition, offset: offset), timestampMilliseconds: 0, key: nil,
                 value: value.span.bytes)
+        }
+        let numbers = MicroBatch.Place(topicIndex: 0, partition: partition)
+        if batch.isContinued(by: numbers, bytes: bytes) {
+            batch.extend(offset: offset, write)
+        } else {
+            batch.add(partition: place(partition), place: numbers, offset: offset, start: start, now: now, write)
         }
     }
 
@@ -290,6 +296,29 @@ struct MicroBatchTests {
         #expect(batch.ranges == [range(0, 5, 10), range(1, 7, 8)])
         #expect(batch.stretches.map(\.records) == [2, 1])
         #expect(batch.stretches.map(\.firstOffset) == [5, 7])
+    }
+
+    @Test("A record follows one of its partition where there is room, and in normal mode only")
+    func continuation() {
+        let here = MicroBatch.Place(topicIndex: 0, partition: 0)
+        var batch = MicroBatch(limits: limits, chunk: nil)
+        #expect(!batch.isContinued(by: here, bytes: 1))
+        add(&batch, 0, 5)
+        #expect(batch.isContinued(by: here, bytes: 90) && !batch.isContinued(by: here, bytes: 91))
+        #expect(!batch.isContinued(by: .init(topicIndex: 1, partition: 0), bytes: 1))
+        add(&batch, 1, 5)
+        #expect(!batch.isContinued(by: here, bytes: 1), "the stretch in hand is another partition's")
+        #expect(batch.isContinued(by: .init(topicIndex: 0, partition: 1), bytes: 1))
+        add(&batch, 1, 6)
+        #expect(!batch.isContinued(by: .init(topicIndex: 0, partition: 1), bytes: 1), "three records are enough")
+        #expect(batch.ranges == [range(0, 5, 6), range(1, 5, 7)])
+        var closed = MicroBatch(limits: limits, chunk: nil)
+        add(&closed, 0, 1)
+        closed.close(now: 1)
+        #expect(!closed.isContinued(by: here, bytes: 1))
+        var alone = MicroBatch(limits: limits, chunk: .init(partition: place(0), recordsMax: 3, endMax: 10))
+        add(&alone, 0, 1)
+        #expect(!alone.isContinued(by: here, bytes: 1), "a chunk asks for each record whether it may join")
     }
 
     @Test("A chunk holds one partition, so many records, and ends before its limit")

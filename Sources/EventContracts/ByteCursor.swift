@@ -1,8 +1,8 @@
-// TextCursor: puts a record's text together. An append to an array costs more than the few bytes of most fields.
+// ByteCursor: puts a record together. An append to an array costs more than the few bytes of most fields.
 
-/// A place in room for text; what would not fit traps.
+/// A place in room for bytes; what would not fit traps.
 @safe
-struct TextCursor {
+struct ByteCursor {
     private var next: UnsafeMutableRawPointer
     private let end: UnsafeMutableRawPointer
     /// The day written last: the times of a record mostly share it.
@@ -21,7 +21,7 @@ struct TextCursor {
 
     @inline(__always)
     private mutating func take(_ count: Int) -> UnsafeMutableRawPointer {
-        precondition(unsafe count <= next.distance(to: end), "more text than room was made for")
+        precondition(unsafe count <= next.distance(to: end), "more than room was made for")
         defer { unsafe next += count }
         return unsafe next
     }
@@ -47,6 +47,9 @@ struct TextCursor {
             if let start = source.baseAddress { unsafe place.copyMemory(from: start, byteCount: source.count) }
         }
     }
+
+    @inline(__always)
+    mutating func put<T: FixedWidthInteger & BitwiseCopyable>(littleEndian value: T) { store(value.littleEndian) }
 
     /// Decimal digits of an integer.
     mutating func putDecimal(_ value: Int64) {
@@ -170,9 +173,9 @@ struct TextCursor {
 extension [UInt8] {
     /// Appends what `write` puts into room for `countMax` bytes.
     @inline(__always)
-    mutating func append(atMost countMax: Int, _ write: (inout TextCursor) -> Void) {
+    mutating func append(atMost countMax: Int, _ write: (inout ByteCursor) -> Void) {
         withUnsafeTemporaryAllocation(byteCount: countMax, alignment: 8) { room in
-            var cursor = unsafe TextCursor(room)
+            var cursor = unsafe ByteCursor(room)
             write(&cursor)
             let written = unsafe cursor.written(since: room.baseAddress)
             unsafe append(contentsOf: UnsafeRawBufferPointer(rebasing: room[..<written]))
