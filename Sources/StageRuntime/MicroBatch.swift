@@ -98,11 +98,8 @@ struct MicroBatch {
         if records.isEmpty { openedAt = now }
         lastPlace = place
         write(&records)
-        // Records come in runs of one partition; else a scan beats a dictionary, for an instance owns few of them.
-        if lastStretch < stretches.count, stretches[lastStretch].range.partition == partition {
-            stretches[lastStretch].range.end = offset + 1
-            stretches[lastStretch].records += 1
-        } else if let index = stretches.lastIndex(where: { $0.range.partition == partition }) {
+        // A scan beats a dictionary, for an instance owns few partitions.
+        if let index = stretches.lastIndex(where: { $0.range.partition == partition }) {
             lastStretch = index
             stretches[index].range.end = offset + 1
             stretches[index].records += 1

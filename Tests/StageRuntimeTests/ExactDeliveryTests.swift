@@ -171,21 +171,27 @@ final class ExactHarness: Sendable {
 
 /// Holds a stage's thread in the middle of its work.
 final class Door: Sendable {
-    private let state = Mutex((isOpen: true, isWaitedAt: false))
+    private let state = Mutex((admitted: Int.max, isWaitedAt: false))
 
     var isWaitedAt: Bool { state.withLock { $0.isWaitedAt } }
 
-    func close() { state.withLock { $0 = (false, false) } }
-    func open() { state.withLock { $0.isOpen = true } }
+    func close() { state.withLock { $0 = (0, false) } }
+    func open() { state.withLock { $0.admitted = Int.max } }
+    /// Lets one through; who comes next waits.
+    func admitOne() { state.withLock { $0 = (1, false) } }
 
     /// Returns when the door is open.
     func pass() {
         while true {
-            let isOpen = state.withLock { state in
-                if !state.isOpen { state.isWaitedAt = true }
-                return state.isOpen
+            let isAdmitted = state.withLock { state in
+                guard state.admitted > 0 else {
+                    state.isWaitedAt = true
+                    return false
+                }
+                if state.admitted < Int.max { state.admitted -= 1 }
+                return true
             }
-            guard !isOpen else { return }
+            guard !isAdmitted else { return }
             usleep(1_000)
         }
     }
@@ -339,6 +345,55 @@ struct ExactDeliveryTests {
             let second = try harness.start()
             try await harness.expectEchoes(of: 0..<50)
             try await second.stop()
+        }
+    }
+
+    @Test(
+        "A stage that the group forgets while it stops ends in order too: what was on its way is the next owner's work")
+    func forgottenWhileStopping() async throws {
+        try await ExactHarness.with { harness in
+            let door = Door()
+            let first = try harness.start(onBatch: { _ in door.pass() })
+            #expect(try await first.becomesReady())
+            door.close()
+            // More than one batch holds: the stop finds the second one in hand.
+            try harness.publish(0..<100)
+            _ = try await TestProgram.waitFor { door.isWaitedAt ? true : nil }
+            first.control.requestStop()
+            door.admitOne()
+            _ = try await TestProgram.waitFor { door.isWaitedAt ? true : nil }
+            try await harness.forgetMember()
+            // The client has read the refusal, but nobody has heard of the loss.
+            try await Task.sleep(for: .milliseconds(100))
+            door.open()
+            let outcome = try await first.ended()
+            guard case .success = outcome else {
+                Issue.record("the stage failed: \(String(describing: outcome))")
+                return
+            }
+            let second = try harness.start()
+            try await harness.expectEchoes(of: 0..<100)
+            try await second.stop()
+        }
+    }
+
+    @Test("A member whose name is refused while its offsets are on their way gives the transaction up and goes on")
+    func forgottenInTransaction() async throws {
+        try await ExactHarness.with { harness in
+            let stage = try harness.start(change: { $0.requestMillisecondsMax = 5_000 })
+            #expect(try await stage.becomesReady())
+            // Tried again after half a second; by then the heartbeat was refused, and what has no name is fenced.
+            harness.broker.faults.add(.error(.coordinatorLoadInProgress), to: .transactionOffsetCommit)
+            harness.broker.faults.add(.error(.fencedInstanceID), to: .transactionOffsetCommit)
+            try harness.publish(0..<50)
+            _ = try await TestProgram.waitFor {
+                harness.broker.faults.remaining(.transactionOffsetCommit) == 1 ? true : nil
+            }
+            try await harness.forgetMember()
+            try await harness.expectEchoes(of: 0..<50)
+            #expect(harness.broker.faults.remaining(.transactionOffsetCommit) == 0)
+            #expect(stage.outcome == nil, "\(String(describing: stage.outcome))")
+            try await stage.stop()
         }
     }
 

@@ -5,14 +5,6 @@ import Testing
 
 @testable import StageRuntime
 
-private func place(_ partition: Int32, _ topic: String = "t") -> TopicPartition {
-    TopicPartition(topic: topic, partition: partition)
-}
-
-private func range(_ partition: Int32, _ start: Int64, _ end: Int64) -> OffsetRange {
-    OffsetRange(partition: place(partition), start: start, end: end)
-}
-
 @Suite("Micro-batch")
 struct MicroBatchTests {
     private func add(_ batch: inout MicroBatch, _ partition: Int32, _ offset: Int64, bytes: Int = 10, now: Int64 = 0) {

@@ -5,14 +5,6 @@ import Testing
 
 @testable import StageRuntime
 
-private func place(_ partition: Int32, _ topic: String = "t") -> TopicPartition {
-    TopicPartition(topic: topic, partition: partition)
-}
-
-private func range(_ partition: Int32, _ start: Int64, _ end: Int64) -> OffsetRange {
-    OffsetRange(partition: place(partition), start: start, end: end)
-}
-
 @Suite("Delivery tracker")
 struct DeliveryTrackerTests {
     @Test("Progress follows the acknowledgement of a whole batch")
