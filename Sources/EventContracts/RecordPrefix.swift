@@ -82,8 +82,6 @@ public struct RecordPrefix: Sendable, Equatable {
     private static let flagSampled: UInt16 = 2
     private static let flagPublisherID: UInt16 = 4
 
-    public func append(to bytes: inout [UInt8]) { bytes.append(atMost: Self.byteCount) { put(to: &$0) } }
-
     @inline(__always)
     func put(to cursor: inout ByteCursor) {
         var flags: UInt16 = isIdentifiedByPublisher ? Self.flagPublisherID : 0
