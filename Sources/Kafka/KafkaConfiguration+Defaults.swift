@@ -38,7 +38,8 @@ extension KafkaConfiguration {
 
     /// Settings of a stage's producer: idempotent, partitioned like the Java clients, without lingering: records come in
     /// micro-batches already, and while five requests are on their way more of them gather by themselves. A linger of 1 ms
-    /// saves CPU under full load and costs a millisecond or more on every hop (docs/benchmarks.md).
+    /// saves CPU under full load and costs a millisecond or more on every hop (docs/benchmarks.md). Without statistics, for
+    /// which librdkafka keeps a histogram that each record enters.
     public static func producerDefaults(
         bootstrapServers: String, clientID: String
     ) throws(KafkaError) -> KafkaConfiguration {
@@ -52,7 +53,7 @@ extension KafkaConfiguration {
             Setting("queue.buffering.max.messages", "500000"),
             Setting("queue.buffering.max.kbytes", "262144"),
             Setting("delivery.timeout.ms", "120000"),
-            Setting("statistics.interval.ms", "5000"),
+            Setting("statistics.interval.ms", "0"),
             Setting("topic.metadata.refresh.interval.ms", "30000"),
             Setting("reconnect.backoff.max.ms", "2000"),
             Setting("retry.backoff.ms", "20"),
@@ -71,14 +72,14 @@ extension KafkaConfiguration {
     /// Makes a producer transactional. A killed instance keeps read_committed readers waiting until `transaction.timeout.ms`
     /// or until it is back under the same id, so the time-out is short; no record may outlive its transaction.
     ///
-    /// The records of a transaction come together at its end. They linger for the millisecond in which their partitions are
-    /// registered, so that each gets one request, and are on their way while the offsets are added. And only failures need a
-    /// report: the flush waits for every acknowledgement anyway.
+    /// The records of a transaction come together at its end. They linger until all are handed over, so that each partition
+    /// gets one request; the flush ends the linger. And only failures need a report: the flush waits for every
+    /// acknowledgement anyway.
     public mutating func makeTransactional(_ id: String) throws(KafkaError) {
         try set("transactional.id", id)
         try set("transaction.timeout.ms", "10000")
         try set("delivery.timeout.ms", "10000")
-        try set("linger.ms", "1")
+        try set("linger.ms", "5")
         try set("delivery.report.only.error", "true")
     }
 }

@@ -48,10 +48,12 @@ extension ExactDelivery {
         let deadline = RuntimeClock.monotonicMicroseconds + Int64(settings.requestMillisecondsMax) * 1_000
         let known = oversized
         let isOversized: ((RecordBatch.Origin) -> Bool)? = known.isEmpty ? nil : { known.contains($0) }
+        let ahead = known.isEmpty ? handOverOpeners() : [:]
         while let sequence = transaction?.waiting.first, let held = transaction?.batches[sequence] {
             var (next, queued) = (0, 0)
             while try writer?.handOver(
-                held.output, of: held.batch, from: &next, queued: &queued, isOversized: isOversized) != .done
+                held.output, of: held.batch, from: &next, queued: &queued, isOversized: isOversized,
+                ahead: ahead[sequence] ?? []) != .done
             {
                 guard RuntimeClock.monotonicMicroseconds < deadline else {
                     reinitialize("the brokers took no more records")
@@ -63,6 +65,21 @@ extension ExactDelivery {
             transaction?.waiting.removeFirst()
         }
         return transaction != nil
+    }
+
+    /// Hands the first record of each partition over, where the others would take longer than the partitions' registration.
+    /// - Returns: what was handed over, by the batch's sequence.
+    private mutating func handOverOpeners() -> [Int: [Int]] {
+        guard let open = transaction, open.records >= settings.openersRecordsMin else { return [:] }
+        var openers = PartitionOpeners()
+        var handed: [Int: [Int]] = [:]
+        for sequence in open.waiting {
+            guard let held = open.batches[sequence] else { continue }
+            let items = openers.next(in: held.output, of: held.batch.records)
+            if items.isEmpty { continue }
+            handed[sequence] = writer?.handOver(openers: items, of: held.output, batch: held.batch)
+        }
+        return handed
     }
 
     /// Takes the delivery reports of the whole transaction.

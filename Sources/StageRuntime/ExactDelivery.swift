@@ -36,6 +36,8 @@ public struct ExactDelivery: Delivery {
         public var backlogMilliseconds = 150
         /// Records a second from which on it is much.
         public var busyRecordsPerSecond = 20_000
+        /// From so many input records on, a transaction hands over the first record of each partition ahead of the others.
+        public var openersRecordsMin = 1_024
         /// For one request at a transaction's end.
         public var requestMillisecondsMax = 3_000
         /// A transaction this old is given up. Under half of the coordinator's own time-out, so that it never decides first.
@@ -54,8 +56,8 @@ public struct ExactDelivery: Delivery {
         var metadata: [TopicPartition: String] = [:]
         var batches: [Int: Held] = [:]
         /// Batches that are handed to the producer when the transaction ends, in order. Whenever a partition is new to a
-        /// transaction librdkafka 2.0.2 registers it after a millisecond, during which its main thread spins; all batches
-        /// handed over together cost that once.
+        /// transaction librdkafka 2.0.2 registers it after a millisecond, during which its main thread spins; batches that
+        /// are handed over together, the first record of each partition ahead, cost that once.
         var waiting: [Int] = []
 
         func offsets(faults: Set<RuntimeFault>) -> [KafkaPartition: CommittedOffset] {

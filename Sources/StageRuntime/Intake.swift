@@ -74,12 +74,14 @@ struct Intake {
         // Most records follow one of their partition and belong to no search. A look at the ledger as a whole would count
         // references for each of them.
         let isSuspicious = ledgers[index].crashGuard.isSuspicious
-        if open >= 0, !isSuspicious, hand[open].isContinued(by: message.place, bytes: bytes) {
-            hand[open].extend(offset: offset) { records in Self.copy(message, withHeaders: readsHeaders, into: &records)
-            }
+        if open >= 0, !isSuspicious,
+            let isFull = hand[open].extend(
+                with: message.place, offset: offset, bytes: bytes,
+                { records in Self.copy(message, withHeaders: readsHeaders, into: &records) })
+        {
             ledgers[index].collected(offset: offset)
             ledgers[index].receivedAt = now
-            return hand[open].isFull ? .batchClosed : .taken
+            return isFull ? .batchClosed : .taken
         }
         let partition = ledgers[index].partition
         let chunk = isSuspicious ? ledgers[index].chunk(at: offset) : nil

@@ -76,17 +76,22 @@ struct MicroBatch {
         return count == 0 || (count < limits.recordsMax && records.byteCount + bytes <= limits.bytesMax)
     }
 
-    /// Whether a record of a partition in normal mode may join that follows one of its partition.
-    func isContinued(by place: Place, bytes: Int) -> Bool {
-        !isClosed && chunk == nil && lastPlace == place && count < limits.recordsMax
-            && records.byteCount + bytes <= limits.bytesMax
-    }
-
-    /// Adds a record that `isContinued` let in; `write` appends it to the records.
-    mutating func extend(offset: Int64, _ write: (inout RecordBatch) -> Void) {
+    /// Adds a record in normal mode when it follows one of its partition and there is room; `write` appends it to the records.
+    ///
+    /// Mutating throughout, so that an element of an array is changed in its place: one look at it as a value would copy it,
+    /// and count its references, for each record.
+    /// - Returns: whether the batch is full now; nil when the record may not join, and nothing was written.
+    @inline(__always)
+    mutating func extend(
+        with place: Place, offset: Int64, bytes: Int, _ write: (inout RecordBatch) -> Void
+    ) -> Bool? {
+        guard !isClosed, chunk == nil, lastPlace == place, records.count < limits.recordsMax,
+            records.byteCount + bytes <= limits.bytesMax
+        else { return nil }
         write(&records)
         stretches[lastStretch].range.end = offset + 1
         stretches[lastStretch].records += 1
+        return records.count >= limits.recordsMax || records.byteCount >= limits.bytesMax
     }
 
     /// Adds a record that `admits` let in; `write` appends it to the records.

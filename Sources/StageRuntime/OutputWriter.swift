@@ -120,17 +120,24 @@ struct OutputWriter {
     /// - Parameters:
     ///   - queued: records that were queued and will be reported, added up.
     ///   - isOversized: tells of input records whose output a broker refused as too large before: they are dead-lettered.
+    ///   - ahead: items that were handed over already, rising.
     /// - Returns: `queueFull` when item `next` has to be tried again later.
     mutating func handOver(
         _ output: OutputBatch, of batch: ProcessedBatch, from next: inout Int, queued: inout Int,
-        isOversized: ((RecordBatch.Origin) -> Bool)? = nil
+        isOversized: ((RecordBatch.Origin) -> Bool)? = nil, ahead: [Int] = []
     ) throws(DeliveryFailure) -> Handed {
         let total = output.emissions.count + output.duplicates.count + output.deadLetters.count
         while next < total {
+            let stop = ahead.first { $0 >= next }
+            guard next != stop else {
+                next += 1
+                continue
+            }
             // Nearly all records are emissions; many are handed over with one call.
             if isOversized == nil {
-                next += try handOverRun(from: next, of: output, batch: batch, queued: &queued)
-                guard next < total else { break }
+                let taken = try handOverRun(from: next, to: stop ?? total, of: output, batch: batch, queued: &queued)
+                next += taken
+                if taken > 0 { continue }
             }
             switch try handOver(item: next, of: output, batch: batch, queued: &queued, isOversized: isOversized) {
             case .done: next += 1
@@ -140,23 +147,48 @@ struct OutputWriter {
         return .done
     }
 
-    /// Hands over emissions from `item` on, to one topic, as many as the producer takes at once.
+    /// Hands emissions over ahead of the rest of their batch, as far as the producer takes them.
+    /// - Returns: the items that were queued.
+    mutating func handOver(
+        openers items: [Int], of output: OutputBatch, batch: ProcessedBatch
+    ) -> [Int] {
+        var queued: [Int] = []
+        for item in items {
+            let topicIndex = output.emissions[item].topicIndex
+            guard topicIndices.indices.contains(topicIndex) else { break }
+            run.removeAll(keepingCapacity: true)
+            run.append(record(item, of: output, batch: batch))
+            let outcome = producer.produce(
+                topic: topicIndices[topicIndex], run, keys: batch.records.arena.span.bytes,
+                values: output.arena.span.bytes)
+            // What stands in the way shows again when the item's turn comes.
+            guard outcome.obstacle == nil, outcome.failures.isEmpty else { break }
+            queued.append(item)
+        }
+        return queued
+    }
+
+    private func record(_ item: Int, of output: OutputBatch, batch: ProcessedBatch) -> Producer.BatchRecord {
+        let emission = output.emissions[item]
+        let key = batch.records.keys[emission.source]
+        return Producer.BatchRecord(
+            keyStart: key.start, keyLength: key.length, valueStart: emission.value.start,
+            valueLength: emission.value.length, tag: Self.tag(batch.sequence, item))
+    }
+
+    /// Hands over emissions from `item` to `limit`, to one topic, as many as the producer takes at once.
     /// - Returns: how many were taken; what stands in the way of the next one shows when it is produced by itself.
     private mutating func handOverRun(
-        from item: Int, of output: OutputBatch, batch: ProcessedBatch, queued: inout Int
+        from item: Int, to limit: Int, of output: OutputBatch, batch: ProcessedBatch, queued: inout Int
     ) throws(DeliveryFailure) -> Int {
         guard item < output.emissions.count else { return 0 }
         let topicIndex = output.emissions[item].topicIndex
         guard topicIndices.indices.contains(topicIndex) else { return 0 }
         run.removeAll(keepingCapacity: true)
         var end = item
-        while end < output.emissions.count, run.count < Self.runMax, output.emissions[end].topicIndex == topicIndex {
-            let emission = output.emissions[end]
-            let key = batch.records.keys[emission.source]
-            run.append(
-                Producer.BatchRecord(
-                    keyStart: key.start, keyLength: key.length, valueStart: emission.value.start,
-                    valueLength: emission.value.length, tag: Self.tag(batch.sequence, end)))
+        let endMax = min(limit, output.emissions.count, item + Self.runMax)
+        while end < endMax, output.emissions[end].topicIndex == topicIndex {
+            run.append(record(end, of: output, batch: batch))
             end += 1
         }
         let outcome = producer.produce(

@@ -199,11 +199,13 @@ final class Door: Sendable {
 
 @Suite("Exact delivery", .serialized)
 struct ExactDeliveryTests {
-    @Test("Each record comes out once and in order, many in a transaction, and the offsets are inside")
-    func echo() async throws {
+    @Test(
+        "Each record comes out once and in order, many in a transaction, and the offsets are inside",
+        arguments: [1, Int.max])
+    func echo(openersRecordsMin: Int) async throws {
         try await ExactHarness.with(partitions: 4) { harness in
             try harness.publish(0..<2_000)
-            let stage = try harness.start()
+            let stage = try harness.start(change: { $0.openersRecordsMin = openersRecordsMin })
             try await harness.expectEchoes(of: 0..<2_000)
             for key in 0..<7 {
                 let mine = try harness.read(harness.output).filter { $0.key == Array("k\(key)".utf8) }

@@ -16,11 +16,10 @@ struct MicroBatchTests {
                 value: value.span.bytes)
         }
         let numbers = MicroBatch.Place(topicIndex: 0, partition: partition)
-        if batch.isContinued(by: numbers, bytes: bytes) {
-            batch.extend(offset: offset, write)
-        } else {
-            batch.add(partition: place(partition), place: numbers, offset: offset, start: start, now: now, write)
+        guard let isFull = batch.extend(with: numbers, offset: offset, bytes: bytes, write) else {
+            return batch.add(partition: place(partition), place: numbers, offset: offset, start: start, now: now, write)
         }
+        #expect(isFull == batch.isFull)
     }
 
     private let limits = BatchLimits(recordsMax: 3, bytesMax: 100, deadlineMicroseconds: 5_000)
@@ -72,24 +71,32 @@ struct MicroBatchTests {
     @Test("A record follows one of its partition where there is room, and in normal mode only")
     func continuation() {
         let here = MicroBatch.Place(topicIndex: 0, partition: 0)
+        /// Whether a copy of the batch takes the record.
+        func takes(_ batch: MicroBatch, _ place: MicroBatch.Place, bytes: Int) -> Bool {
+            var copy = batch
+            var written = 0
+            let isFull = copy.extend(with: place, offset: 100, bytes: bytes) { _ in written += 1 }
+            #expect(written == (isFull == nil ? 0 : 1))
+            return isFull != nil
+        }
         var batch = MicroBatch(limits: limits, chunk: nil)
-        #expect(!batch.isContinued(by: here, bytes: 1))
+        #expect(!takes(batch, here, bytes: 1))
         add(&batch, 0, 5)
-        #expect(batch.isContinued(by: here, bytes: 90) && !batch.isContinued(by: here, bytes: 91))
-        #expect(!batch.isContinued(by: .init(topicIndex: 1, partition: 0), bytes: 1))
+        #expect(takes(batch, here, bytes: 90) && !takes(batch, here, bytes: 91))
+        #expect(!takes(batch, .init(topicIndex: 1, partition: 0), bytes: 1))
         add(&batch, 1, 5)
-        #expect(!batch.isContinued(by: here, bytes: 1), "the stretch in hand is another partition's")
-        #expect(batch.isContinued(by: .init(topicIndex: 0, partition: 1), bytes: 1))
+        #expect(!takes(batch, here, bytes: 1), "the stretch in hand is another partition's")
+        #expect(takes(batch, .init(topicIndex: 0, partition: 1), bytes: 1))
         add(&batch, 1, 6)
-        #expect(!batch.isContinued(by: .init(topicIndex: 0, partition: 1), bytes: 1), "three records are enough")
+        #expect(!takes(batch, .init(topicIndex: 0, partition: 1), bytes: 1), "three records are enough")
         #expect(batch.ranges == [range(0, 5, 6), range(1, 5, 7)])
         var closed = MicroBatch(limits: limits, chunk: nil)
         add(&closed, 0, 1)
         closed.close(now: 1)
-        #expect(!closed.isContinued(by: here, bytes: 1))
+        #expect(!takes(closed, here, bytes: 1))
         var alone = MicroBatch(limits: limits, chunk: .init(partition: place(0), recordsMax: 3, endMax: 10))
         add(&alone, 0, 1)
-        #expect(!alone.isContinued(by: here, bytes: 1), "a chunk asks for each record whether it may join")
+        #expect(!takes(alone, here, bytes: 1), "a chunk asks for each record whether it may join")
     }
 
     @Test("A chunk holds one partition, so many records, and ends before its limit")
