@@ -293,7 +293,12 @@ let package = Package(
             [
                 "TestSupport", "Kafka", "Postgres", "LocalDeployment", "ProcessControl", "EventContracts", yams,
             ]),
-        test("LocalDeploymentTests", ["LocalDeployment", "PenstockCommand", "EventContracts"]),
+        test(
+            "LocalDeploymentTests",
+            [
+                "TestSupport", "LocalDeployment", "PenstockCommand", "EventContracts", "EmbeddedBroker", "Kafka",
+                argumentParser,
+            ]),
         test("ModelCommandTests", ["TestSupport", "ProcessControl", "penstock"]),
         test(
             "MonitorProcessTests",
