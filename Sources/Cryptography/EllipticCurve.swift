@@ -83,11 +83,16 @@ public struct ECPublicKey: Sendable, Hashable {
     /// Reads `-----BEGIN PUBLIC KEY-----`.
     public init(pem: String) throws(CryptographyError) {
         let bytes = Array(pem.utf8)
-        guard bytes.count <= 16_384, let bio = unsafe penstock_memory_bio(bytes, Int32(bytes.count)) else {
-            throw CryptographyError(.badKey, "not a public key in PEM")
+        guard bytes.count <= 16_384 else { throw CryptographyError(.badKey, "not a public key in PEM") }
+        // The BIO does not copy the text: it is read and gone while the bytes are lent.
+        let key = unsafe bytes.withUnsafeBufferPointer { buffer in
+            guard let bio = unsafe penstock_memory_bio(buffer.baseAddress, Int32(buffer.count)) else {
+                return unsafe nil as OpaquePointer?
+            }
+            defer { unsafe BIO_free(bio) }
+            return unsafe PEM_read_bio_PUBKEY(bio, nil, nil, nil)
         }
-        defer { unsafe BIO_free(bio) }
-        guard let key = unsafe PEM_read_bio_PUBKEY(bio, nil, nil, nil) else {
+        guard let key = unsafe key else {
             throw CryptographyError(.badKey, "not a public key in PEM: it begins with -----BEGIN PUBLIC KEY-----")
         }
         defer { unsafe EVP_PKEY_free(key) }
